@@ -1,0 +1,6 @@
+from django.apps import AppConfig
+
+
+class StudyHubConfig(AppConfig):
+    name = "studyhub"
+    verbose_name = "StudyHub"
