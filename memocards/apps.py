@@ -1,0 +1,6 @@
+from django.apps import AppConfig
+
+
+class MemocardsConfig(AppConfig):
+    name = "memocards"
+    verbose_name = "Study content"
