@@ -1,0 +1,43 @@
+"""How publishing stands: what waits, what is published, and how far each subscriber is."""
+
+from typing import Any
+
+from django.conf import settings
+from django.db import connection
+
+_STATUS = """
+SELECT json_build_object(
+    'outbox', (
+        SELECT json_build_object(
+            'depth', count(*),
+            'oldest_seconds', coalesce(round(extract(epoch FROM clock_timestamp() - min(created_at))::numeric, 3), 0)
+        ) FROM publish_outbox
+    ),
+    'feed', (
+        SELECT json_build_object('epoch', epoch, 'head', last_seq, 'tombstone_floor', tombstone_floor)
+        FROM publish_feed_state
+    ),
+    'kinds', (
+        SELECT coalesce(json_object_agg(kind, counted ORDER BY kind), '{}') FROM (
+            SELECT kind, json_build_object(
+                'items', count(*) FILTER (WHERE NOT deleted), 'tombstones', count(*) FILTER (WHERE deleted)
+            ) AS counted FROM publish_item GROUP BY kind
+        ) AS by_kind
+    ),
+    'subscribers', (
+        SELECT coalesce(json_agg(json_build_object(
+            'name', name, 'last_seq', subscriber.last_seq, 'lag', state.last_seq - subscriber.last_seq,
+            'last_seen_at', last_seen_at, 'revoked', revoked_at IS NOT NULL
+        ) ORDER BY name), '[]')
+        FROM publish_subscriber AS subscriber, publish_feed_state AS state
+    )
+)
+"""
+
+
+def publish_status() -> dict[str, Any]:
+    """Outbox, feed, items and tombstones by kind, subscribers: from one statement, hence of one moment."""
+    with connection.cursor() as cursor:
+        cursor.execute(_STATUS)
+        status: dict[str, Any] = cursor.fetchone()[0]
+    return {"enabled": settings.PUBLISH_ENABLED, **status}
