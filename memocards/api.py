@@ -1,0 +1,271 @@
+"""The REST API of the domain. A view is one transaction: it asks who calls, calls one service, and answers."""
+
+from typing import Any, TypeVar
+
+from django.db.models import Model, QuerySet
+from django.http import HttpRequest
+from ninja import PatchDict, Query, Router
+
+from memocards import cards, questions, rating, topics
+from memocards.errors import NotFound
+from memocards.models import MemoCard, Question, Topic
+from memocards.schemas import (
+    CardIn,
+    CardOut,
+    CardPage,
+    ChangedOut,
+    ContentQuery,
+    ExplanationIn,
+    Id,
+    Ids,
+    PageQuery,
+    QuestionFields,
+    QuestionIn,
+    QuestionOut,
+    QuestionPage,
+    RatedOut,
+    RateIn,
+    TopicIn,
+    TopicOut,
+    TopicPage,
+    UndoIn,
+    UndoneOut,
+)
+from publish.transactions import in_transaction
+from studyhub.authentication import learner_auth, learner_of, require_permission, staff_auth
+from studyhub.problems import problems
+
+M = TypeVar("M", bound=Model)
+
+topics_router = Router(auth=staff_auth, tags=["topics"])
+questions_router = Router(auth=staff_auth, tags=["questions"])
+cards_router = Router(auth=staff_auth, tags=["study cards"])
+
+READ = problems(401, 403, 422, 503)
+WRITE = problems(401, 403, 404, 409, 422, 503)
+
+
+# Topics
+
+
+@topics_router.get("", response={200: TopicPage, **READ}, summary="List topics")
+def list_topics(request: HttpRequest, query: Query[PageQuery]) -> dict[str, Any]:
+    require_permission(request, "memocards.view_topic")
+    return _page(Topic.objects.all(), query)
+
+
+@topics_router.post("", response={201: TopicOut, **WRITE}, summary="Create a topic")
+@in_transaction
+def create_topic(request: HttpRequest, body: TopicIn) -> tuple[int, Topic]:
+    require_permission(request, "memocards.add_topic")
+    return 201, topics.create_topic(**body.dict())
+
+
+@topics_router.get("/{topic_id}", response={200: TopicOut, **WRITE}, summary="Read a topic")
+def read_topic(request: HttpRequest, topic_id: Id) -> Topic:
+    require_permission(request, "memocards.view_topic")
+    return _get(Topic, topic_id)
+
+
+@topics_router.patch("/{topic_id}", response={200: TopicOut, **WRITE}, summary="Change a topic")
+@in_transaction
+def update_topic(request: HttpRequest, topic_id: Id, body: PatchDict[TopicIn]) -> Topic:
+    require_permission(request, "memocards.change_topic")
+    return topics.update_topic(topic_id=topic_id, changes=body)
+
+
+@topics_router.delete("/{topic_id}", response={204: None, **WRITE}, summary="Delete a topic")
+@in_transaction
+def delete_topic(request: HttpRequest, topic_id: Id, cascade: bool = False) -> tuple[int, None]:
+    """Refused with 409 while it has questions or cards, unless `cascade` asks to delete them too."""
+    require_permission(request, "memocards.delete_topic")
+    topics.delete_topic(topic_id=topic_id, cascade=cascade)
+    return 204, None
+
+
+@topics_router.post("/{topic_id}/restore", response={200: TopicOut, **WRITE}, summary="Restore a topic")
+@in_transaction
+def restore_topic(request: HttpRequest, topic_id: Id) -> Topic:
+    """Brings back what was deleted together with the topic, and nothing else."""
+    require_permission(request, "memocards.delete_topic")
+    return topics.restore_topic(topic_id=topic_id)
+
+
+# Questions
+
+
+@questions_router.get("", response={200: QuestionPage, **READ}, summary="List questions")
+def list_questions(request: HttpRequest, query: Query[ContentQuery]) -> dict[str, Any]:
+    require_permission(request, "memocards.view_question")
+    return _page(_content(Question.objects.all(), query), query)
+
+
+@questions_router.post("", response={201: QuestionOut, **WRITE}, summary="Create a question")
+@in_transaction
+def create_question(request: HttpRequest, body: QuestionIn) -> tuple[int, Question]:
+    require_permission(request, "memocards.add_question")
+    return 201, questions.create_question(**body.dict())
+
+
+@questions_router.post("/approve", response={200: ChangedOut, **WRITE}, summary="Approve questions")
+@in_transaction
+def approve_questions(request: HttpRequest, body: Ids) -> dict[str, list[int]]:
+    require_permission(request, "memocards.approve_question")
+    return {"changed": questions.approve_questions(question_ids=body.ids)}
+
+
+@questions_router.post("/unapprove", response={200: ChangedOut, **WRITE}, summary="Send questions back")
+@in_transaction
+def unapprove_questions(request: HttpRequest, body: Ids) -> dict[str, list[int]]:
+    require_permission(request, "memocards.approve_question")
+    return {"changed": questions.unapprove_questions(question_ids=body.ids)}
+
+
+@questions_router.get("/{question_id}", response={200: QuestionOut, **WRITE}, summary="Read a question")
+def read_question(request: HttpRequest, question_id: Id) -> Question:
+    require_permission(request, "memocards.view_question")
+    return _get(Question, question_id)
+
+
+@questions_router.patch("/{question_id}", response={200: QuestionOut, **WRITE}, summary="Change a question")
+@in_transaction
+def update_question(request: HttpRequest, question_id: Id, body: PatchDict[QuestionFields]) -> Question:
+    require_permission(request, "memocards.change_question")
+    return questions.update_question(question_id=question_id, changes=body)
+
+
+@questions_router.delete("/{question_id}", response={204: None, **WRITE}, summary="Delete a question")
+@in_transaction
+def delete_question(request: HttpRequest, question_id: Id) -> tuple[int, None]:
+    require_permission(request, "memocards.delete_question")
+    if not questions.delete_questions(question_ids=[question_id]):
+        _get(Question, question_id)
+    return 204, None
+
+
+@questions_router.post("/{question_id}/restore", response={200: QuestionOut, **WRITE}, summary="Restore a question")
+@in_transaction
+def restore_question(request: HttpRequest, question_id: Id) -> Question:
+    require_permission(request, "memocards.delete_question")
+    questions.restore_questions(question_ids=[question_id])
+    return _get(Question, question_id)
+
+
+@questions_router.put(
+    "/{question_id}/explanation", response={200: QuestionOut, **WRITE}, summary="Write the explanation"
+)
+@in_transaction
+def put_explanation(request: HttpRequest, question_id: Id, body: ExplanationIn) -> Question:
+    require_permission(request, "memocards.change_question")
+    return questions.set_explanation(question_id=question_id, body=body.body)
+
+
+@questions_router.delete(
+    "/{question_id}/explanation", response={200: QuestionOut, **WRITE}, summary="Withdraw the explanation"
+)
+@in_transaction
+def delete_explanation(request: HttpRequest, question_id: Id) -> Question:
+    require_permission(request, "memocards.change_question")
+    return questions.clear_explanation(question_id=question_id)
+
+
+# Study cards
+
+
+@cards_router.get("", response={200: CardPage, **READ}, summary="List cards")
+def list_cards(request: HttpRequest, query: Query[ContentQuery]) -> dict[str, Any]:
+    require_permission(request, "memocards.view_memocard")
+    return _page(_content(MemoCard.objects.all(), query), query)
+
+
+@cards_router.post("", response={201: CardOut, **WRITE}, summary="Create a card")
+@in_transaction
+def create_card(request: HttpRequest, body: CardIn) -> tuple[int, MemoCard]:
+    """A new card waits for review."""
+    require_permission(request, "memocards.add_memocard")
+    return 201, cards.create_card(**body.dict())
+
+
+@cards_router.post("/approve", response={200: ChangedOut, **WRITE}, summary="Approve cards")
+@in_transaction
+def approve_cards(request: HttpRequest, body: Ids) -> dict[str, list[int]]:
+    reviewer_id = require_permission(request, "memocards.approve_memocard")
+    return {"changed": cards.approve_cards(card_ids=body.ids, reviewer_id=reviewer_id)}
+
+
+@cards_router.post("/unapprove", response={200: ChangedOut, **WRITE}, summary="Send cards back")
+@in_transaction
+def unapprove_cards(request: HttpRequest, body: Ids) -> dict[str, list[int]]:
+    require_permission(request, "memocards.approve_memocard")
+    return {"changed": cards.unapprove_cards(card_ids=body.ids)}
+
+
+@cards_router.patch("/{card_id}", response={200: CardOut, **WRITE}, summary="Change a card")
+@in_transaction
+def update_card(request: HttpRequest, card_id: Id, body: PatchDict[CardIn]) -> MemoCard:
+    require_permission(request, "memocards.change_memocard")
+    return cards.update_card(card_id=card_id, changes=body)
+
+
+@cards_router.delete("/{card_id}", response={204: None, **WRITE}, summary="Delete a card")
+@in_transaction
+def delete_card(request: HttpRequest, card_id: Id) -> tuple[int, None]:
+    require_permission(request, "memocards.delete_memocard")
+    if not cards.delete_cards(card_ids=[card_id]):
+        _get(MemoCard, card_id)
+    return 204, None
+
+
+@cards_router.post("/{card_id}/restore", response={200: CardOut, **WRITE}, summary="Restore a card")
+@in_transaction
+def restore_card(request: HttpRequest, card_id: Id) -> MemoCard:
+    require_permission(request, "memocards.delete_memocard")
+    cards.restore_cards(card_ids=[card_id])
+    return _get(MemoCard, card_id)
+
+
+@cards_router.post(
+    "/{card_id}/rate",
+    response={200: RatedOut, **problems(401, 403, 404, 409, 410, 422, 503)},
+    auth=learner_auth,
+    summary="Rate a card",
+)
+@in_transaction
+def rate_card(request: HttpRequest, card_id: Id, body: RateIn) -> RatedOut:
+    """The same `review_id` with the same body again answers what it answered first, and changes nothing."""
+    return RatedOut.of(rating.rate_card(learner_id=learner_of(request), card_id=card_id, **body.dict()))
+
+
+@cards_router.post(
+    "/{card_id}/undo",
+    response={200: UndoneOut, **problems(401, 403, 404, 422, 503)},
+    auth=learner_auth,
+    summary="Take an answer back",
+)
+@in_transaction
+def undo_review(request: HttpRequest, card_id: Id, body: UndoIn) -> UndoneOut:
+    """After the only answer to a card is taken back the card is unseen again."""
+    review = rating.undo_review(learner_id=learner_of(request), card_id=card_id, **body.dict())
+    assert review.undone_at is not None  # noqa: S101
+    return UndoneOut(review_id=review.pk, card_id=review.card_id, undone_at=review.undone_at)
+
+
+def _get(model: type[M], key: int) -> M:
+    row = model._base_manager.filter(pk=key).first()
+    if row is None:
+        raise NotFound(str(model._meta.verbose_name), key)
+    return row
+
+
+def _page(rows: QuerySet[M], query: PageQuery) -> dict[str, Any]:
+    rows = rows.filter(pk__gt=query.after_id, deleted_at__isnull=not query.deleted).order_by("pk")
+    items = list(rows[: query.limit])
+    return {"items": items, "next_after_id": items[-1].pk if len(items) == query.limit else None}
+
+
+def _content(rows: QuerySet[M], query: ContentQuery) -> QuerySet[M]:
+    if query.topic_id is not None:
+        rows = rows.filter(topic_id=query.topic_id)
+    if query.needs_review is not None:
+        rows = rows.filter(needs_review=query.needs_review)
+    return rows

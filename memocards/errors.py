@@ -1,0 +1,51 @@
+"""What the services refuse: each error is a sentence for whoever asked. studyhub/problems.py gives it a status."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+
+
+class DomainError(Exception):
+    """The base of all refusals: `str(error)` is a sentence that says what to do."""
+
+
+class NotFound(DomainError):
+    """What was named does not exist, or is not the asker's to see."""
+
+    def __init__(self, what: str, key: object) -> None:
+        super().__init__(f"There is no {what} {key}.")
+
+
+class Invalid(DomainError):
+    """Fields that cannot be accepted: `fields` maps each to its sentences; `__all__` holds for the whole."""
+
+    def __init__(self, fields: Mapping[str, Sequence[str]]) -> None:
+        self.fields = {name: list(messages) for name, messages in fields.items()}
+        super().__init__(" ".join(message for messages in self.fields.values() for message in messages))
+
+
+class Conflict(DomainError):
+    """The request is sound, but not with the present state."""
+
+
+class TopicHasContent(Conflict):
+    def __init__(self, questions: int, cards: int) -> None:
+        super().__init__(
+            f"This topic still has {questions} questions and {cards} cards. Delete them first, or ask for cascade."
+        )
+
+
+class WaitsForReview(Conflict):
+    def __init__(self) -> None:
+        super().__init__("This card waits for review, so it cannot be rated yet.")
+
+
+class ReviewIdReused(Conflict):
+    def __init__(self) -> None:
+        super().__init__("This review_id was used for another review. Make a new one for each review.")
+
+
+class CardDeleted(DomainError):
+    """The card was there and is gone."""
+
+    def __init__(self, deleted_at: datetime) -> None:
+        super().__init__(f"This card was deleted on {deleted_at:%Y-%m-%d}.")

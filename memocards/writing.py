@@ -1,0 +1,73 @@
+"""How services write rows: locked in order of primary key, validated by the model, refused in sentences."""
+
+from collections.abc import Collection, Mapping
+from typing import Any, TypeVar
+
+from django.core.exceptions import NON_FIELD_ERRORS, ValidationError
+from django.db import IntegrityError, models
+from django.db.models import Q
+from django.utils import timezone
+
+from memocards.errors import Conflict, Invalid, NotFound
+
+M = TypeVar("M", bound=models.Model)
+
+
+def lock_row(model: type[M], key: int) -> M:
+    """One row, locked until the transaction ends. Raises NotFound."""
+    for row in model._base_manager.filter(pk=key).order_by("pk").select_for_update(no_key=True):
+        return row
+    raise NotFound(str(model._meta.verbose_name), key)
+
+
+def lock_keys(model: type[models.Model], where: Q) -> list[int]:
+    """Primary keys of the rows that match, in order, locked until the transaction ends."""
+    matching = model._base_manager.filter(where).order_by("pk")
+    return list(matching.select_for_update(no_key=True).values_list("pk", flat=True))
+
+
+def share_rows(model: type[M], keys: Collection[int]) -> list[M]:
+    """These rows, by primary key: nobody changes them until the transaction ends, but others may share them."""
+    sql, params = model._base_manager.filter(pk__in=keys).order_by("pk").query.sql_with_params()
+    return list(model._base_manager.raw(f"{sql} FOR SHARE", params))
+
+
+def change_rows(model: type[models.Model], keys: Collection[int], where: Q, changes: Mapping[str, Any]) -> list[int]:
+    """Lock those of these rows that match, update them, and return their primary keys, which alone still name them:
+    `where` may no longer match after the update. Two statements, however many rows."""
+    pinned = lock_keys(model, Q(pk__in=keys) & where)
+    model._base_manager.filter(pk__in=pinned).update(**changes, updated_at=timezone.now())
+    return pinned
+
+
+def save_valid(row: models.Model, changes: Mapping[str, Any]) -> None:
+    """Set the changes, validate the row's fields and write it. Raises Invalid, naming each field.
+
+    Constraints are left to the database, which alone can judge them under concurrency.
+    """
+    for name, value in changes.items():
+        setattr(row, name, value)
+    try:
+        row.clean_fields()
+        row.clean()
+    except ValidationError as error:
+        raise Invalid(error.message_dict) from error
+    try:
+        if row._state.adding:
+            row.save(force_insert=True)
+        elif changes:
+            row.save(update_fields=[*changes, "updated_at"])
+    except IntegrityError as error:
+        raise _refusal(type(row), error) from error
+
+
+def _refusal(model: type[models.Model], error: IntegrityError) -> Exception:
+    """The constraint's own sentence, where the model declares one."""
+    diagnosis = getattr(error.__cause__, "diag", None)
+    for constraint in model._meta.constraints:
+        if diagnosis is not None and constraint.name == diagnosis.constraint_name:
+            sentence = str(constraint.get_violation_error_message())
+            if isinstance(constraint, models.UniqueConstraint):
+                return Conflict(sentence)
+            return Invalid({NON_FIELD_ERRORS: [sentence]})
+    return error
