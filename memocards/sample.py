@@ -1,0 +1,102 @@
+"""Sample content: real facts, written for StudyHub, and demo users to look at them with."""
+
+import json
+import os
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from django.contrib.auth import get_user_model
+from django.contrib.auth.models import Permission
+
+from memocards import cards, questions, topics
+from memocards.models import Topic
+from publish.transactions import in_transaction
+
+CONTENT = Path(__file__).parent / "sample_content"
+
+# Username → is superuser, permissions; staff where there are any.
+DEMO_USERS: dict[str, tuple[bool, tuple[str, ...]]] = {
+    "admin": (True, ()),
+    "author": (
+        False,
+        (
+            "view_topic",
+            "add_question",
+            "change_question",
+            "view_question",
+            "add_memocard",
+            "change_memocard",
+            "view_memocard",
+        ),
+    ),
+    "reviewer": (
+        False,
+        (
+            "view_topic",
+            "change_question",
+            "view_question",
+            "approve_question",
+            "change_memocard",
+            "view_memocard",
+            "approve_memocard",
+        ),
+    ),
+    "learner": (False, ()),
+}
+
+
+def topic_files() -> Iterator[dict[str, Any]]:
+    """The sample topics, each with its questions and cards."""
+    for path in sorted(CONTENT.glob("*.json")):
+        yield json.loads(path.read_text(encoding="utf-8"))
+
+
+@in_transaction
+def load_topic(sample: dict[str, Any]) -> tuple[int, int] | None:
+    """One topic with all its content. Returns (questions, cards), or None where a topic has the name already."""
+    if Topic.objects.filter(name=sample["name"]).exists():
+        return None
+    topic = topics.create_topic(name=sample["name"], description=sample["description"], position=sample["position"])
+    question_ids: dict[str, int] = {}
+    for entry in sample["questions"]:
+        question = questions.create_question(
+            topic_id=topic.pk,
+            **{name: entry[name] for name in ("stem", "choices", "answer", "source", "external_id", "needs_review")},
+        )
+        questions.set_explanation(question_id=question.pk, body=entry["explanation"])
+        question_ids[entry["external_id"]] = question.pk
+    for entry in sample["cards"]:
+        cards.create_card(
+            topic_id=topic.pk,
+            question_id=question_ids.get(entry.get("question", "")),
+            **{name: entry[name] for name in ("front", "back", "tags", "external_id", "needs_review")},
+        )
+    return len(sample["questions"]), len(sample["cards"])
+
+
+@in_transaction
+def create_demo_users(logins: Path) -> list[str]:
+    """Those of the demo users that do not exist, with random passwords, which are added to the file `logins`.
+
+    Returns lines of "username password" for those made now.
+    """
+    users = get_user_model()
+    lines: list[str] = []
+    for username, (is_superuser, codenames) in DEMO_USERS.items():
+        if users._default_manager.filter(username=username).exists():
+            continue
+        password = secrets.token_urlsafe(9)
+        user = users._default_manager.create_user(  # type: ignore[attr-defined]
+            username=username, password=password, is_superuser=is_superuser, is_staff=is_superuser or bool(codenames)
+        )
+        user.user_permissions.set(
+            Permission.objects.filter(content_type__app_label="memocards", codename__in=codenames)
+        )
+        lines.append(f"{username:<9} {password}")
+    if lines:
+        logins.parent.mkdir(parents=True, exist_ok=True)
+        with os.fdopen(os.open(logins, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "w") as file:
+            file.write("".join(f"{line}\n" for line in lines))
+    return lines
