@@ -1,0 +1,69 @@
+# make run and make test need Python 3.11 or newer, and nothing else.
+
+PYTHON ?= $(shell for python in python3.13 python3.12 python3.11 python3.14 python3 python; do \
+	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; done)
+VENV := .venv
+BIN := $(VENV)/bin
+export PIP_DISABLE_PIP_VERSION_CHECK = 1
+export PORT VIEWER_PORT
+
+.PHONY: help run test test-long lint setup clean
+
+help:
+	@echo "make run        set everything up, load sample content, start hub, relay and viewer"
+	@echo "make test       set everything up, run every check and every test"
+	@echo "make test-long  the tests that take long"
+	@echo "make lint       the checks alone"
+	@echo "make setup      the virtual environment alone"
+	@echo "make clean      delete the environment and, if you say so, the data"
+
+run: $(VENV)/.run-ready
+	@$(BIN)/python -m studyhub.launch
+
+test: lint
+	@echo "Testing the hub …"
+	@$(BIN)/pytest -n 2
+	@echo "Testing the viewer …"
+	@$(BIN)/pytest -c viewer/pytest.ini --rootdir=.
+
+test-long: $(VENV)/.dev-ready
+	@$(BIN)/pytest -n 2 -m slow
+
+lint: $(VENV)/.dev-ready
+	@echo "Checking …"
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/mypy --config-file viewer/mypy.ini viewer
+	@$(BIN)/lint-imports
+	@$(BIN)/djlint --check --lint memocards publish studyhub viewer --quiet
+	@$(BIN)/python manage.py makemigrations --check --dry-run
+	@$(BIN)/python -m viewer makemigrations --check --dry-run
+
+setup: $(VENV)/.dev-ready
+
+$(VENV)/bin/python:
+	@test -n "$(PYTHON)" || { echo "StudyHub needs Python 3.11 or newer. Install it, or name it: make PYTHON=/path/to/python3.12"; exit 1; }
+	@echo "Creating $(VENV) with $$($(PYTHON) --version) …"
+	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); \
+		echo "Python's venv module is incomplete. On Debian or Ubuntu: apt install $$(basename $(PYTHON))-venv"; exit 1; }
+
+$(VENV)/.run-ready: requirements.txt | $(VENV)/bin/python
+	@echo "Installing what StudyHub needs …"
+	@$(BIN)/pip install --quiet --requirement requirements.txt || \
+		{ echo "Installing failed: see above. StudyHub needs to reach a Python package index (PyPI)."; exit 1; }
+	@touch $@
+
+$(VENV)/.dev-ready: requirements-dev.txt $(VENV)/.run-ready
+	@echo "Installing what the tests need …"
+	@$(BIN)/pip install --quiet --requirement requirements-dev.txt || \
+		{ echo "Installing failed: see above. StudyHub needs to reach a Python package index (PyPI)."; exit 1; }
+	@touch $@
+
+clean:
+	@rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
+	@if [ -d var ]; then \
+		printf 'Delete the data in var, content and progress included? [y/N] '; read answer || answer=n; \
+		if [ "$$answer" = y ]; then rm -rf var && echo "Deleted."; else echo "Kept."; fi; \
+	fi

@@ -1,0 +1,169 @@
+"""Errors as RFC 9457 problem+json: the one place that gives what went wrong a status and a stable `type`."""
+
+import json
+import logging
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Any
+
+import psycopg
+from django.core.exceptions import PermissionDenied, RequestDataTooBig
+from django.db import InterfaceError, OperationalError
+from django.http import Http404, HttpRequest, JsonResponse
+from ninja import NinjaAPI, Schema
+from ninja.errors import AuthenticationError, HttpError, ValidationError
+from pydantic import Field
+
+from memocards import errors
+from publish.cursor import CursorExpired, MalformedCursor
+from publish.feed import FeedNotBegun, InvalidParameter
+from publish.kinds import UnknownKind
+from publish.stream import Answer, MethodNotAllowed
+from publish.subscribers import Unauthenticated
+
+logger = logging.getLogger(__name__)
+
+CONTENT_TYPE = "application/problem+json"
+RETRY_AFTER_SECONDS = 5
+
+# The most special first: the first entry that fits an error is taken.
+_KNOWN: tuple[tuple[type[Exception], int, str], ...] = (
+    (errors.NotFound, 404, "not-found"),
+    (errors.TopicHasContent, 409, "topic-has-content"),
+    (errors.WaitsForReview, 409, "card-waits-for-review"),
+    (errors.ReviewIdReused, 409, "review-id-reused"),
+    (errors.Conflict, 409, "conflict"),
+    (errors.CardDeleted, 410, "card-deleted"),
+    (errors.Invalid, 422, "invalid"),
+    (MalformedCursor, 422, "malformed-cursor"),
+    (UnknownKind, 422, "unknown-kind"),
+    (CursorExpired, 410, "cursor-expired"),
+    (FeedNotBegun, 503, "feed-not-begun"),
+    (PermissionDenied, 403, "forbidden"),
+    (RequestDataTooBig, 413, "too-large"),
+    (Unauthenticated, 401, "unauthorized"),
+    (AuthenticationError, 401, "unauthorized"),
+    (InvalidParameter, 422, "invalid"),
+    (MethodNotAllowed, 405, "method-not-allowed"),
+    (OperationalError, 503, "database-away"),
+    (InterfaceError, 503, "database-away"),
+    (psycopg.OperationalError, 503, "database-away"),
+    (psycopg.InterfaceError, 503, "database-away"),
+)
+
+# What the error itself says is for the log, or says nothing.
+_SENTENCES = {
+    "unauthorized": "Log in, or send a valid token as `Authorization: Bearer TOKEN`.",
+    "database-away": "The database cannot be reached just now. Try again in a few seconds.",
+}
+
+
+def problem(status: int, slug: str, detail: str, **more: Any) -> dict[str, Any]:
+    """The body of a problem: `detail` is a sentence for a person, `type` a stable word for a program."""
+    return {
+        "type": f"urn:studyhub:problem:{slug}",
+        "title": HTTPStatus(status).phrase,
+        "status": status,
+        "detail": detail,
+        **more,
+    }
+
+
+def describe(error: Exception) -> dict[str, Any] | None:
+    """The problem that an error is to whoever asked; None for one that only we can mend."""
+    for kind, status, slug in _KNOWN:
+        if isinstance(error, kind):
+            if slug == "database-away":
+                logger.error("The database did not answer: %s", error)
+            more: dict[str, Any] = {}
+            if isinstance(error, errors.Invalid):
+                more["errors"] = error.fields
+            if isinstance(error, InvalidParameter):
+                more["errors"] = {error.name: [str(error)]}
+            if isinstance(error, CursorExpired):
+                more["resync"] = True
+            return problem(status, slug, _SENTENCES.get(slug) or str(error) or HTTPStatus(status).phrase, **more)
+    return None
+
+
+def headers_for(body: Mapping[str, Any]) -> dict[str, str]:
+    """The headers that go with a problem's status."""
+    if body["status"] == HTTPStatus.UNAUTHORIZED:
+        return {"WWW-Authenticate": "Bearer"}
+    if body["status"] == HTTPStatus.SERVICE_UNAVAILABLE:
+        return {"Retry-After": str(RETRY_AFTER_SECONDS)}
+    return {}
+
+
+def answer_for(error: Exception) -> Answer | None:
+    """The feed's answer to an error; None where it is not one of those named here."""
+    body = describe(error)
+    if body is None:
+        return None
+    return Answer(body["status"], {"Content-Type": CONTENT_TYPE, **headers_for(body)}, json.dumps(body).encode())
+
+
+def response(body: Mapping[str, Any]) -> JsonResponse:
+    """A problem as a response of Django's."""
+    return JsonResponse(body, status=body["status"], content_type=CONTENT_TYPE, headers=headers_for(body))
+
+
+class Problem(Schema):
+    """RFC 9457 problem+json."""
+
+    type: str = Field(description="A stable word for programs.", examples=["urn:studyhub:problem:not-found"])
+    title: str = Field(examples=["Not Found"])
+    status: int = Field(examples=[404])
+    detail: str = Field(description="A sentence for a person.", examples=["There is no memo card 42."])
+    errors: dict[str, list[str]] | None = Field(None, description="Field → sentences, where fields are wrong.")
+
+
+def problems(*statuses: int) -> dict[Any, Any]:
+    """What a view declares as its error responses."""
+    return dict.fromkeys(statuses, Problem)
+
+
+def register(api: NinjaAPI) -> None:
+    """Make the API answer every error with a problem."""
+
+    def known(request: HttpRequest, error: Exception) -> JsonResponse:
+        body = describe(error)
+        assert body is not None  # noqa: S101
+        return response(body)
+
+    for kind, _status, _slug in _KNOWN:
+        api.exception_handler(kind)(known)
+
+    @api.exception_handler(ValidationError)
+    def invalid(request: HttpRequest, error: ValidationError) -> JsonResponse:
+        return response(_validation_problem(error))
+
+    @api.exception_handler(HttpError)
+    def http_error(request: HttpRequest, error: HttpError) -> JsonResponse:
+        return response(problem(error.status_code, HTTPStatus(error.status_code).name.lower(), str(error)))
+
+    @api.exception_handler(Http404)
+    def not_found(request: HttpRequest, error: Http404) -> JsonResponse:
+        return response(problem(404, "not-found", f"There is nothing at {request.path}."))
+
+
+def _validation_problem(error: ValidationError) -> dict[str, Any]:
+    """Field → sentences, with the field's path in the request: `choices.2`."""
+    fields: dict[str, list[str]] = {}
+    for entry in error.errors:
+        path = [str(part) for part in entry["loc"][1:]]
+        # ninja names the parameter that holds the body first; the client has never heard of it.
+        if entry["loc"][0] == "body" and len(path) > 1:
+            path = path[1:]
+        fields.setdefault(".".join(path) or "__all__", []).append(str(entry["msg"]))
+    names = ", ".join(fields)
+    return problem(422, "invalid", f"Some of what was sent cannot be accepted: {names}.", errors=fields)
+
+
+def not_found_page(request: HttpRequest, exception: Exception) -> Any:
+    """handler404: problem+json below /api/, Django's own page elsewhere."""
+    from django.views.defaults import page_not_found
+
+    if request.path.startswith("/api/"):
+        return response(problem(404, "not-found", f"There is nothing at {request.path}."))
+    return page_not_found(request, exception)

@@ -1,0 +1,9 @@
+"""Everything but the feed's native path, for those who run a WSGI server and serve /api/feed elsewhere."""
+
+import os
+
+from django.core.wsgi import get_wsgi_application
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "studyhub.settings")
+
+application = get_wsgi_application()
