@@ -2,12 +2,16 @@
 
 from typing import Annotated, Any
 
+from django.db import connection
 from django.http import HttpRequest, HttpResponse
 from ninja import Query, Router, Schema
 from pydantic import Field
 
 from publish import feed
+from publish.cursor import Cursor
+from publish.positions import WRITE, positions
 from publish.stream import LONGEST_WAIT_SECONDS, page_body
+from publish.subscribers import Reader
 from studyhub.authentication import SubscriberToken
 from studyhub.problems import problems
 
@@ -45,10 +49,15 @@ class FeedPage(Schema):
 @feed_router.get("", response={200: FeedPage, **problems(401, 410, 422, 503)}, summary="Read the feed")
 def read_feed(request: HttpRequest, query: Query[FeedQuery]) -> HttpResponse:
     """What is published, oldest change first. 410 with `"resync": true`: start over with an empty `after`."""
+    reader: Reader = request.auth  # type: ignore[attr-defined]
     page = feed.page(
-        request.auth,  # type: ignore[attr-defined]
+        reader,
         after=query.after,
         kinds=[kind for kind in query.kinds.split(",") if kind],
         limit=query.limit,
     )
+    positions.note(reader.subscriber_id, Cursor.decode(query.after) if query.after else None)
+    if positions.is_due:
+        with connection.cursor() as database:
+            database.execute(WRITE, positions.take())
     return HttpResponse(page_body(page), content_type="application/json", headers={"Cache-Control": "no-store"})

@@ -59,7 +59,8 @@ WITH candidates AS (
     SELECT *, place <= %(limit)s AND (place = 1 OR bytes <= %(page_bytes)s) AS fits
     FROM candidates WHERE place <= %(limit)s + 1
 )
-SELECT state.epoch, state.last_seq, state.tombstone_floor, page.*
+SELECT state.system_identifier = (SELECT system_identifier FROM pg_control_system()),
+       state.epoch, state.last_seq, state.tombstone_floor, page.*
 FROM publish_feed_state AS state, (
     SELECT count(*) FILTER (WHERE fits), max(seq) FILTER (WHERE fits),
            string_agg({item}, %(separator)s ORDER BY seq) FILTER (WHERE fits), coalesce(bool_or(NOT fits), false)
@@ -113,7 +114,9 @@ def page_from_row(row: Sequence[Any] | None, cursor: Cursor | None) -> Page:
     """The page in the row that page_statement() gave. Raises CursorExpired where going on would skip something."""
     if row is None:
         raise FeedNotBegun("The feed has not begun yet. Start the relay: manage.py run_relay.")
-    epoch, head, floor, count, highest, items, has_more = row
+    same_cluster, epoch, head, floor, count, highest, items, has_more = row
+    if not same_cluster:
+        raise FeedNotBegun("This database is a restored copy. Start the relay, which begins a new epoch of the feed.")
     if cursor is None:
         cursor = Cursor(epoch=epoch, seq=0, scan_head=head)
     elif cursor.epoch != epoch or cursor.seq > head:

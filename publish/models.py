@@ -128,6 +128,8 @@ class PublishedItem(models.Model):
             # does not order an index on (learner_id, seq) by seq for IS NULL, hence two partial ones.
             models.Index(fields=["seq"], name="item_shared", condition=Q(learner_id__isnull=True)),
             models.Index(fields=["learner_id", "seq"], name="item_of_learner", condition=Q(learner_id__isnull=False)),
+            # Pruning walks the tombstones from the oldest on.
+            models.Index(fields=["seq"], name="item_tombstones", condition=Q(deleted=True)),
         ]
 
     def __str__(self) -> str:
@@ -178,6 +180,30 @@ class BackfillPosition(models.Model):
         return f"{self.kind} at {self.last_id}"
 
 
+class SetAside(models.Model):
+    """A key whose outbox row the relay could not publish: the row was taken out so that it stops nobody else.
+
+    What helps is to enqueue the source's present state again, never the old payload, which is not kept.
+    """
+
+    kind = models.CharField(_("kind"), max_length=32)
+    source_id = models.BigIntegerField(_("source id"))
+    learner_id = models.BigIntegerField(_("learner id"), null=True, blank=True)
+    outbox_id = models.BigIntegerField(_("outbox id"))
+    error = models.TextField(_("error"))
+    set_aside_at = models.DateTimeField(_("set aside at"), db_default=Now(), editable=False)
+
+    class Meta:
+        db_table = "publish_set_aside"
+        verbose_name = _("row set aside")
+        verbose_name_plural = _("rows set aside")
+        ordering = ["id"]
+        constraints = [models.UniqueConstraint(fields=["kind", "source_id"], name="set_aside_key_unique")]
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.source_id}"
+
+
 class Subscriber(models.Model):
     """A registered consumer of the feed. Its token is shown once; what is kept is its hash."""
 
@@ -201,7 +227,9 @@ class Subscriber(models.Model):
         blank=True,
         help_text=_("Empty: all."),
     )
+    # Where the consumer said it stands, and the head when its scan began; written now and then, not per request.
     last_seq = models.BigIntegerField(_("last seq"), default=0, editable=False)
+    scan_head = models.BigIntegerField(_("head at scan start"), default=0, editable=False)
     last_seen_at = models.DateTimeField(_("last seen at"), null=True, blank=True, editable=False)
     created_at = models.DateTimeField(_("created at"), db_default=Now(), editable=False)
     revoked_at = models.DateTimeField(_("revoked at"), null=True, blank=True, editable=False)

@@ -25,6 +25,8 @@ from publish.transactions import require_transaction
 
 PrimaryKeyOrInstance = int | models.Model
 
+# What source_statement() selects, in this order.
+SOURCE_COLUMNS = "source_id, learner_id, payload, deleted"
 _SQL_COLUMNS = "(kind, source_id, learner_id, payload, payload_hash, schema_version, deleted)"
 
 
@@ -86,6 +88,18 @@ def enqueue_tombstone_publish(kind: str, source_ids: Iterable[int]) -> int:
         return int(cursor.rowcount)
 
 
+def enqueue_present_state(kind: str, source_ids: Iterable[int]) -> int:
+    """Publish what these rows are now: payloads or tombstones, and tombstones for rows that are gone.
+
+    For whoever knows keys and nothing else: repair, and what the relay set aside. Raises UnknownKind.
+    """
+    entry = get_kind(kind)
+    ids = sorted(set(source_ids))
+    enqueued = _enqueue_keys(entry, tuple(ids))
+    existing = set(entry.model._base_manager.filter(pk__in=ids).values_list("pk", flat=True))
+    return enqueued + enqueue_tombstone_publish(kind, [key for key in ids if key not in existing])
+
+
 def enqueue_publish(
     *,
     kind: str,
@@ -128,18 +142,45 @@ def insert_outbox_rows(kind: Kind, where: Q, *, limit: int | None = None) -> tup
     Returns (number of rows, highest source id or None). Unsafe alone: the caller holds a transaction, and `where` must
     not depend on anything that the transaction has changed.
     """
-    inner_sql, params = _locked_source(kind, where, limit)
+    source, params = source_statement(kind, where, limit=limit)
     with connection.cursor() as cursor:
         cursor.execute(
             "WITH entered AS ("
             f"INSERT INTO publish_outbox {_SQL_COLUMNS}"
             " SELECT %s, source_id, learner_id, payload, sha256(convert_to(payload::text, 'UTF8')), %s, deleted"
-            f" FROM ({inner_sql}) AS source(source_id, learner_id, payload, deleted) RETURNING source_id)"
+            f" FROM ({source} FOR NO KEY UPDATE) AS source({SOURCE_COLUMNS}) RETURNING source_id)"
             " SELECT count(*), max(source_id) FROM entered",
             [kind.name, kind.schema_version, *params],
         )
         count, highest = cursor.fetchone()
     return count, highest
+
+
+def source_statement(kind: Kind, where: Q, *, limit: int | None = None) -> tuple[str, tuple[Any, ...]]:
+    """The SELECT that reads and projects source rows: SOURCE_COLUMNS.
+
+    In order of primary key. With FOR NO KEY UPDATE after it, it waits for a writer in flight and then reads what that
+    one committed.
+    """
+    owner = F(kind.owner) if kind.owner else Cast(Value(None), models.BigIntegerField())
+    queryset = (
+        kind.model._base_manager.filter(where)
+        .order_by("pk")
+        .values_list(
+            F("pk"),
+            owner,
+            Case(
+                When(kind.live, then=JsonBuildObject(kind.fields)),
+                default=Value("{}", output_field=models.TextField()),
+                output_field=RawJSONField(),
+            ),
+            Case(When(kind.live, then=Value(False)), default=Value(True)),
+        )
+    )
+    if limit is not None:
+        queryset = queryset[:limit]
+    sql, params = queryset.query.sql_with_params()
+    return sql, params
 
 
 def _enqueue_keys(kind: Kind, rows: tuple[PrimaryKeyOrInstance, ...]) -> int:
@@ -170,29 +211,6 @@ def _primary_keys(kind: Kind, rows: Iterable[PrimaryKeyOrInstance]) -> list[int]
                 f"enqueue_* takes instances of {kind.model.__name__} or primary keys, not {type(row).__name__}."
             )
     return sorted(keys)
-
-
-def _locked_source(kind: Kind, where: Q, limit: int | None) -> tuple[str, tuple[Any, ...]]:
-    """The SELECT that locks, reads and projects: columns source_id, learner_id, payload, deleted."""
-    owner = F(kind.owner) if kind.owner else Cast(Value(None), models.BigIntegerField())
-    queryset = (
-        kind.model._base_manager.filter(where)
-        .order_by("pk")
-        .values_list(
-            F("pk"),
-            owner,
-            Case(
-                When(kind.live, then=JsonBuildObject(kind.fields)),
-                default=Value("{}", output_field=models.TextField()),
-                output_field=RawJSONField(),
-            ),
-            Case(When(kind.live, then=Value(False)), default=Value(True)),
-        )
-    )
-    if limit is not None:
-        queryset = queryset[:limit]
-    sql, params = queryset.query.sql_with_params()
-    return f"{sql} FOR NO KEY UPDATE", params
 
 
 def _column(kind: Kind, name: str) -> str:

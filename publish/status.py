@@ -24,9 +24,16 @@ SELECT json_build_object(
             ) AS counted FROM publish_item GROUP BY kind
         ) AS by_kind
     ),
+    'set_aside', (
+        SELECT coalesce(json_agg(json_build_object(
+            'kind', kind, 'source_id', source_id, 'error', error, 'set_aside_at', set_aside_at
+        ) ORDER BY id), '[]') FROM publish_set_aside
+    ),
     'subscribers', (
         SELECT coalesce(json_agg(json_build_object(
             'name', name, 'last_seq', subscriber.last_seq, 'lag', state.last_seq - subscriber.last_seq,
+            'must_start_over', greatest(subscriber.last_seq, subscriber.scan_head) < state.tombstone_floor
+                AND last_seen_at IS NOT NULL,
             'last_seen_at', last_seen_at, 'revoked', revoked_at IS NOT NULL
         ) ORDER BY name), '[]')
         FROM publish_subscriber AS subscriber, publish_feed_state AS state

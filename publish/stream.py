@@ -1,28 +1,27 @@
-"""GET /api/feed as a small ASGI application: a page, or a long poll that waits for news.
+"""GET /api/feed as a small ASGI application: a page, a long poll that waits for news, or a stream of events.
 
 Django's own handler would hold a thread for each waiting consumer. Here a waiter is one parked coroutine that holds no
-database connection: one LISTEN connection per process wakes them all, and polling stands in while that one is lost.
+database connection.
 """
 
 import asyncio
 import contextlib
 import json
 import logging
-import random
 import time
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import parse_qs
 
 import psycopg
-from asgiref.sync import sync_to_async
-from django.db import connection
 from psycopg_pool import AsyncConnectionPool
 
 from publish import feed, subscribers
-from publish.cursor import Cursor
-from publish.relay import CHANNEL
+from publish.compression import SMALLEST_BYTES, choose_encoding, compress
+from publish.cursor import Cursor, CursorExpired
+from publish.news import News, connection_parameters
+from publish.positions import SECONDS_BETWEEN_WRITES, WRITE, positions
 
 logger = logging.getLogger(__name__)
 
@@ -31,11 +30,13 @@ Message = dict[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 
+JSON, NDJSON, EVENTS = "application/json", "application/x-ndjson", "text/event-stream"
 LONGEST_WAIT_SECONDS = 60.0
-# How often a waiter looks by itself: the latest that news arrives if every notification is lost.
-POLL_SECONDS = 5.0
+HEARTBEAT_SECONDS = 15.0
 _POOL_SIZE = 4
 _POOL_TIMEOUT_SECONDS = 10.0
+# Items of an event stream are sent in pages of at most this many.
+_EVENTS_LIMIT = 1000
 
 
 @dataclass(frozen=True)
@@ -56,83 +57,35 @@ class MethodNotAllowed(Exception):
 
 @dataclass(frozen=True)
 class FeedRequest:
-    """What a consumer asks for: a token, and the parameters of `GET /api/feed`. `wait` is in seconds."""
+    """What a consumer asks for: a token, the parameters of `GET /api/feed`, and the form. `wait` is in seconds."""
 
     token: str
     cursor: Cursor | None
     kinds: tuple[str, ...]
     limit: int
     wait: float
+    media_type: str
+    encoding: str | None
 
     @classmethod
     def parse(cls, scope: Scope) -> "FeedRequest":
         """Raises MethodNotAllowed, Unauthenticated, InvalidParameter, MalformedCursor."""
         if scope["method"] != "GET":
             raise MethodNotAllowed
+        headers = {name.lower().decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
         query = parse_qs(scope["query_string"].decode("latin-1"), keep_blank_values=True)
         given = {name: values[-1] for name, values in query.items()}
-        after = given.get("after", "")
+        # A browser that reconnects repeats its URL, and says in this header how far it came since.
+        after = headers.get("last-event-id") or given.get("after", "")
         return cls(
-            token=_token(scope),
+            token=_token(headers.get("authorization", "")),
             cursor=Cursor.decode(after) if after else None,
             kinds=tuple(kind for kind in given.get("kinds", "").split(",") if kind),
             limit=int(_number(given, "limit", feed.DEFAULT_LIMIT, lowest=1, highest=feed.HIGHEST_LIMIT, whole=True)),
             wait=_number(given, "wait", 0, lowest=0, highest=LONGEST_WAIT_SECONDS, whole=False),
+            media_type=_media_type(headers.get("accept", "")),
+            encoding=choose_encoding(headers.get("accept-encoding", "")),
         )
-
-
-class News:
-    """Wakes the waiters: a count that one LISTEN connection raises, and a condition to wait on."""
-
-    def __init__(self) -> None:
-        self._count = 0
-        self._changed = asyncio.Condition()
-        self._listener: asyncio.Task[None] | None = None
-
-    @property
-    def count(self) -> int:
-        """Take it before a look at the feed: wait() then returns at once for whatever came after that look."""
-        return self._count
-
-    async def wait(self, seen: int, seconds: float) -> None:
-        """Return when there is news since `seen`, or after so many seconds."""
-        if self._listener is None or self._listener.done():
-            self._listener = asyncio.create_task(self._listen())
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(seconds), self._changed:
-                await self._changed.wait_for(lambda: self._count != seen)
-
-    async def close(self) -> None:
-        """Give up the LISTEN connection."""
-        if self._listener is not None:
-            self._listener.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._listener
-
-    async def _listen(self) -> None:
-        """Listen for ever; after a lost connection listen on a new one, and have everyone look once."""
-        pause = 0.1
-        while True:
-            try:
-                parameters = await _connection_parameters()
-                async with await psycopg.AsyncConnection.connect(**parameters) as listening:
-                    await listening.execute(f"LISTEN {CHANNEL}")
-                    pause = 0.1
-                    await self._announce()
-                    while True:
-                        async for _notification in listening.notifies(timeout=30):
-                            await self._announce()
-                        # A connection that died without a word shows itself here.
-                        await listening.execute("SELECT 1")
-            except (psycopg.Error, OSError) as error:
-                logger.warning("The feed's LISTEN connection is lost; waiting consumers poll meanwhile: %s", error)
-                await asyncio.sleep(pause * random.uniform(0.5, 1))  # noqa: S311
-                pause = min(pause * 2, 5)
-
-    async def _announce(self) -> None:
-        async with self._changed:
-            self._count += 1
-            self._changed.notify_all()
 
 
 class FeedApplication:
@@ -142,42 +95,58 @@ class FeedApplication:
         self._refuse = refuse
         self._news: News | None = None
         self._pool: AsyncConnectionPool | None = None
+        self._writer: asyncio.Task[None] | None = None
 
     async def startup(self) -> None:
         """Make what belongs to this event loop. The first connection is opened by the first request."""
         self._news = News()
         self._pool = AsyncConnectionPool(
-            kwargs=_connection_parameters,
-            connection_class=psycopg.AsyncConnection,
+            kwargs=connection_parameters,
             min_size=0,
             max_size=_POOL_SIZE,
             timeout=_POOL_TIMEOUT_SECONDS,
+            configure=_prefer_indexes,
             check=AsyncConnectionPool.check_connection,
             open=False,
             name="feed",
         )
         await self._pool.open()
+        self._writer = asyncio.create_task(self._write_positions())
 
     async def shutdown(self) -> None:
-        """Close every connection."""
-        if self._news is not None and self._pool is not None:
-            await self._news.close()
-            await self._pool.close()
+        """Write the last positions and close every connection."""
+        if self._news is None or self._pool is None or self._writer is None:
+            return
+        self._writer.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await self._writer
+        await self._news.close()
+        with contextlib.suppress(psycopg.Error):
+            await self._write_positions_now()
+        await self._pool.close()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if self._news is None:
+            await self.startup()
         try:
-            answer = _page_answer(await self._wait_for_page(FeedRequest.parse(scope)))
+            request = FeedRequest.parse(scope)
+            page = await self._wait_for_page(request)
         except Exception as error:
-            refusal = self._refuse(error)
-            if refusal is None:
-                raise
-            answer = refusal
-        await _send(send, answer)
+            await _send(send, self._refusal(error))
+            return
+        if request.media_type == EVENTS:
+            await self._stream(request, page, send)
+        else:
+            await _send(send, await _page_answer(request, page))
+
+    def _refusal(self, error: Exception) -> Answer:
+        refusal = self._refuse(error)
+        if refusal is None:
+            raise error
+        return refusal
 
     async def _wait_for_page(self, request: FeedRequest) -> feed.Page:
         """A page with items, or the empty one when the time is up."""
-        if self._news is None:
-            await self.startup()
         assert self._news is not None  # noqa: S101
         deadline = time.monotonic() + request.wait
         while True:
@@ -186,7 +155,7 @@ class FeedApplication:
             left = deadline - time.monotonic()
             if page.count or left <= 0:
                 return page
-            await self._news.wait(seen, min(left, POLL_SECONDS))
+            await self._news.wait(seen, left)
 
     async def _read(self, request: FeedRequest) -> feed.Page:
         """One look at the feed; the token is checked each time, so that a revoked one ends a wait."""
@@ -197,29 +166,104 @@ class FeedApplication:
             if reader is None:
                 raise subscribers.Unauthenticated
             statement = feed.page_statement(
-                reader, cursor=request.cursor, kinds=request.kinds, limit=request.limit, separator=","
+                reader,
+                cursor=request.cursor,
+                kinds=request.kinds,
+                limit=request.limit,
+                separator="," if request.media_type == JSON else "\n",
             )
             row = await (await database.execute(*statement)).fetchone()
-        return feed.page_from_row(row, request.cursor)
+        page = feed.page_from_row(row, request.cursor)
+        positions.note(reader.subscriber_id, request.cursor)
+        return page
+
+    async def _stream(self, request: FeedRequest, page: feed.Page, send: Send) -> None:
+        """Server-sent events: an `item` each, its id the cursor after it; then `head` where the scan has come to it."""
+        await send(_start(200, {"Content-Type": EVENTS, "Cache-Control": "no-store", "X-Accel-Buffering": "no"}))
+        request = replace(request, wait=HEARTBEAT_SECONDS, limit=min(request.limit, _EVENTS_LIMIT))
+        while True:
+            cursor = Cursor.decode(page.cursor)
+            events = _events(page, cursor, moved=request.cursor is None or cursor.seq > request.cursor.seq)
+            await send({"type": "http.response.body", "body": events or b": heartbeat\n\n", "more_body": True})
+            request = replace(request, cursor=cursor)
+            try:
+                page = await self._wait_for_page(request)
+            except Exception as error:
+                refusal = self._refusal(error)
+                name = b"resync" if isinstance(error, CursorExpired) else b"problem"
+                body = b"event: " + name + b"\ndata: " + refusal.body + b"\n\n"
+                await send({"type": "http.response.body", "body": body, "more_body": False})
+                return
+
+    async def _write_positions(self) -> None:
+        while True:
+            await asyncio.sleep(SECONDS_BETWEEN_WRITES)
+            try:
+                if positions.is_due:
+                    await self._write_positions_now()
+            except psycopg.Error as error:
+                logger.warning("Where the subscribers stand could not be written: %s", error)
+
+    async def _write_positions_now(self) -> None:
+        assert self._pool is not None  # noqa: S101
+        async with self._pool.connection() as database:
+            await database.execute(WRITE, positions.take())
 
 
 def page_body(page: feed.Page) -> bytes:
     """The JSON document of a page; its items are the text that PostgreSQL wrote."""
-    rest = json.dumps({"cursor": page.cursor, "head": page.head, "has_more": page.has_more})
-    return b'{"items": [' + page.items.encode() + b"], " + rest[1:].encode()
+    return b'{"items": [' + page.items.encode() + b"], " + _position(page)[1:]
 
 
-def _page_answer(page: feed.Page) -> Answer:
-    return Answer(200, {"Content-Type": "application/json", "Cache-Control": "no-store"}, page_body(page))
+def _position(page: feed.Page) -> bytes:
+    return json.dumps({"cursor": page.cursor, "head": page.head, "has_more": page.has_more}).encode()
 
 
-def _token(scope: Scope) -> str:
-    for name, value in scope["headers"]:
-        if name.lower() == b"authorization":
-            scheme, _blank, token = value.decode("latin-1").partition(" ")
-            if scheme.lower() == "bearer" and token.strip():
-                return str(token.strip())
-    raise subscribers.Unauthenticated
+async def _page_answer(request: FeedRequest, page: feed.Page) -> Answer:
+    if request.media_type == NDJSON:
+        # An item a line, and where to go on in the last one.
+        body = page.items.encode() + (b"\n" if page.items else b"") + _position(page) + b"\n"
+    else:
+        body = page_body(page)
+    headers = {"Content-Type": request.media_type, "Cache-Control": "no-store", "Vary": "Accept, Accept-Encoding"}
+    if request.encoding is not None and len(body) >= SMALLEST_BYTES:
+        # In a thread: compressing some megabytes would hold up everyone who waits.
+        body = await asyncio.to_thread(compress, body, request.encoding)
+        headers["Content-Encoding"] = request.encoding
+    return Answer(200, headers, body)
+
+
+def _events(page: feed.Page, cursor: Cursor, *, moved: bool) -> bytes:
+    parts: list[bytes] = []
+    for item in page.items.split("\n") if page.items else ():
+        # Every item begins with its seq, as feed.py writes it.
+        seq = int(item[len('{"seq":') : item.index(",")])
+        parts.append(f"id: {replace(cursor, seq=seq).encode()}\nevent: item\ndata: {item}\n\n".encode())
+    if moved and not page.has_more:
+        parts.append(f"id: {page.cursor}\nevent: head\ndata: ".encode() + _position(page) + b"\n\n")
+    return b"".join(parts)
+
+
+async def _prefer_indexes(database: psycopg.AsyncConnection[Any]) -> None:
+    # A page is a walk along an index, whatever stale statistics make of a table that has just been filled.
+    await database.execute("SET enable_seqscan = off")
+    await database.execute("SET enable_bitmapscan = off")
+    await database.execute("SET jit = off")
+
+
+def _token(authorization: str) -> str:
+    scheme, _blank, token = authorization.partition(" ")
+    if scheme.lower() != "bearer" or not token.strip():
+        raise subscribers.Unauthenticated
+    return token.strip()
+
+
+def _media_type(accept: str) -> str:
+    wanted = accept.lower()
+    for media_type in (EVENTS, NDJSON):
+        if media_type in wanted:
+            return media_type
+    return JSON
 
 
 def _number(
@@ -239,21 +283,14 @@ def _number(
     return value
 
 
-async def _connection_parameters() -> dict[str, Any]:
-    """Django's own, less what only its synchronous connections understand. May start the embedded server."""
-    parameters = await sync_to_async(connection.get_connection_params, thread_sensitive=False)()
-    for name in ("cursor_factory", "context", "prepare_threshold"):
-        parameters.pop(name, None)
-    return {**parameters, "autocommit": True}
+def _start(status: int, headers: Mapping[str, str]) -> Message:
+    return {
+        "type": "http.response.start",
+        "status": status,
+        "headers": [(name.lower().encode(), value.encode()) for name, value in headers.items()],
+    }
 
 
 async def _send(send: Send, answer: Answer) -> None:
-    headers = {**answer.headers, "Content-Length": str(len(answer.body))}
-    await send(
-        {
-            "type": "http.response.start",
-            "status": answer.status,
-            "headers": [(name.lower().encode(), value.encode()) for name, value in headers.items()],
-        }
-    )
+    await send(_start(answer.status, {**answer.headers, "Content-Length": str(len(answer.body))}))
     await send({"type": "http.response.body", "body": answer.body})

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from django.db import connection
-from django.db.models import Q
+from django.db.models import Q, QuerySet
+from django.utils import timezone
 
 from publish.kinds import get_kind
 from publish.models import Subscriber
@@ -46,6 +47,11 @@ def create_subscriber(
     subscriber.full_clean()
     subscriber.save(force_insert=True)
     return subscriber, token
+
+
+def revoke(subscribers: QuerySet[Subscriber]) -> int:
+    """Let these tokens open nothing from now on, waits in progress included. Returns how many changed."""
+    return subscribers.filter(revoked_at__isnull=True).update(revoked_at=timezone.now())
 
 
 def authenticate(token: str) -> Reader | None:

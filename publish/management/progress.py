@@ -2,8 +2,9 @@
 
 import time
 from types import TracebackType
-from typing import IO, Any
+from typing import Any
 
+from django.core.management.base import OutputWrapper
 from tqdm import tqdm
 
 _SECONDS_BETWEEN_LINES = 5.0
@@ -12,7 +13,7 @@ _SECONDS_BETWEEN_LINES = 5.0
 class Progress:
     """Use it as a context manager around the work; `advance()` after each piece."""
 
-    def __init__(self, label: str, *, total: int | None, unit: str, stream: IO[str]) -> None:
+    def __init__(self, label: str, *, total: int | None, unit: str, stream: OutputWrapper) -> None:
         self._label, self._total, self._unit, self._stream = label, total, unit, stream
         self._done = 0
         self._started = self._last_line = time.monotonic()

@@ -28,7 +28,11 @@ class Command(BaseCommand):
         self.stdout.write(f"             epoch {feed['epoch']}")
         for kind, counted in status["kinds"].items():
             self.stdout.write(f"  {kind:<14} {counted['items']:>10,} published  {counted['tombstones']:>8,} tombstones")
+        for row in status["set_aside"]:
+            self.stdout.write(f"set aside    {row['kind']} {row['source_id']}: {row['error']}")
         for subscriber in status["subscribers"]:
             seen = subscriber["last_seen_at"] or "never"
             state = "revoked" if subscriber["revoked"] else f"{subscriber['lag']:,} behind"
+            if subscriber["must_start_over"]:
+                state += ", below the tombstone floor: it will have to start over"
             self.stdout.write(f"subscriber   {subscriber['name']}: {state}, last seen {seen}")

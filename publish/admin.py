@@ -1,0 +1,266 @@
+"""What an operator sees of publishing: the outbox, the feed and its state, to look at; subscribers, to add and revoke.
+
+The outbox and the items may hold millions of rows, so their lists never count a whole table and never load a payload.
+"""
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from django import forms
+from django.contrib import admin, messages
+from django.core.paginator import Paginator
+from django.db import connection
+from django.db.models import QuerySet
+from django.forms.models import ModelForm
+from django.http import HttpRequest
+from django.utils import timezone
+from django.utils.functional import cached_property
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+from django.utils.timesince import timesince
+from django.utils.translation import gettext, ngettext
+from django.utils.translation import gettext_lazy as _
+
+from publish.kinds import KINDS
+from publish.models import BackfillPosition, FeedState, PublishedItem, PublishOutbox, SetAside, Subscriber
+from publish.subscribers import create_subscriber
+
+if TYPE_CHECKING:
+    BaseAdmin = admin.ModelAdmin[Any]
+    BasePaginator = Paginator[Any]
+    BaseForm = ModelForm[Subscriber]
+else:
+    BaseAdmin, BasePaginator, BaseForm = admin.ModelAdmin, Paginator, ModelForm
+
+
+class EstimatingPaginator(BasePaginator):
+    """Counts up to COUNTED_ROWS exactly. Beyond, a whole table is as long as PostgreSQL's statistics say.
+
+    A filtered list beyond that shows its first COUNTED_ROWS only: filter or search further to see the rest.
+    """
+
+    COUNTED_ROWS = 10_000
+
+    @cached_property
+    def count(self) -> int:
+        assert isinstance(self.object_list, QuerySet)  # noqa: S101
+        counted = self.object_list.order_by()[: self.COUNTED_ROWS + 1].count()
+        if counted <= self.COUNTED_ROWS or self.object_list.query.where:
+            return min(counted, self.COUNTED_ROWS)
+        with connection.cursor() as cursor:
+            cursor.execute(
+                "SELECT reltuples::bigint FROM pg_class WHERE oid = to_regclass(%s)",
+                [connection.ops.quote_name(self.object_list.model._meta.db_table)],
+            )
+            return max(int(cursor.fetchone()[0]), counted)
+
+
+class ReadOnlyAdmin(BaseAdmin):
+    """Pages to look at: what is written elsewhere is written nowhere else."""
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+
+class KindFilter(admin.SimpleListFilter):
+    """By kind, from the catalogue: asking the table which kinds it holds would read all of it."""
+
+    title = _("kind")
+    parameter_name = "kind"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [(kind, kind) for kind in KINDS]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        return queryset.filter(kind=self.value()) if self.value() else queryset
+
+
+class SnapshotAdmin(ReadOnlyAdmin):
+    """What the outbox and the feed have in common: a payload with its hash, or a tombstone, under a key."""
+
+    list_filter = [KindFilter]
+    search_fields = ["source_id"]
+    search_help_text = _("A source id, or a kind and a source id: card 42")
+    paginator = EstimatingPaginator
+    show_full_result_count = False
+    show_facets = admin.ShowFacets.NEVER
+    moment = "created_at"
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
+        # A payload may have 256 KiB, and a list shows a hundred rows.
+        return super().get_queryset(request).defer("payload", "payload_hash")
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
+    ) -> tuple[QuerySet[Any], bool]:
+        """A look-up by key, which an index answers; Django's own would compare the numbers as texts."""
+        words = search_term.split()
+        if not words:
+            return queryset, False
+        kinds = [word for word in words if word in KINDS]
+        numbers = [int(word) for word in words if word.isascii() and word.isdigit() and len(word) < 19]
+        if len(kinds) + len(numbers) < len(words):
+            return queryset.none(), False
+        if numbers:
+            return queryset.filter(kind__in=kinds or list(KINDS), source_id__in=numbers), False
+        return queryset.filter(kind__in=kinds), False
+
+    @admin.display(description=_("payload"))
+    def pretty_payload(self, row: PublishOutbox | PublishedItem) -> SafeString:
+        text = json.dumps(row.payload, ensure_ascii=False, indent=2)
+        # A text area wraps long lines and scrolls by itself, where styles inside the page are not allowed.
+        return format_html(
+            '<textarea class="vLargeTextField" dir="auto" cols="80" rows="{}" aria-label="{}" readonly>{}</textarea>',
+            min(text.count("\n") + 3, 30),
+            _("payload"),
+            text,
+        )
+
+    @admin.display(description=_("payload hash (SHA-256)"))
+    def hash_hex(self, row: PublishOutbox | PublishedItem) -> SafeString:
+        return format_html("<code>{}</code>", bytes(row.payload_hash).hex())
+
+    @admin.display(description=_("tombstone"))
+    def tombstone(self, row: PublishOutbox | PublishedItem) -> Any:
+        # Not Django's icon, whose red cross would mark every row that is as it should be.
+        return _("yes") if row.deleted else "–"
+
+    @admin.display(description=_("age"))
+    def age(self, row: PublishOutbox | PublishedItem) -> str:
+        return timesince(getattr(row, self.moment))
+
+
+@admin.register(PublishOutbox)
+class PublishOutboxAdmin(SnapshotAdmin):
+    list_display = ["id", "kind", "source_id", "learner_id", "tombstone", "age"]
+    # No order but the relay's own: it drains by id.
+    sortable_by = ["id"]
+    fields = [
+        "id", "kind", "source_id", "learner_id", "tombstone", "schema_version",
+        "pretty_payload", "hash_hex", "created_at", "age",
+    ]  # fmt: skip
+
+
+@admin.register(PublishedItem)
+class PublishedItemAdmin(SnapshotAdmin):
+    list_display = ["seq", "kind", "source_id", "learner_id", "tombstone", "age"]
+    sortable_by = ["seq"]
+    ordering = ["-seq"]
+    moment = "published_at"
+    fields = [
+        "seq", "kind", "source_id", "learner_id", "tombstone", "schema_version",
+        "pretty_payload", "hash_hex", "outbox_id", "published_at", "age",
+    ]  # fmt: skip
+
+
+@admin.register(FeedState)
+class FeedStateAdmin(ReadOnlyAdmin):
+    list_display = ["epoch", "last_seq", "tombstone_floor"]
+
+
+@admin.register(BackfillPosition)
+class BackfillPositionAdmin(ReadOnlyAdmin):
+    list_display = ["kind", "last_id", "finished"]
+
+
+@admin.register(SetAside)
+class SetAsideAdmin(ReadOnlyAdmin):
+    list_display = ["id", "kind", "source_id", "learner_id", "error", "set_aside_at"]
+    list_filter = [KindFilter]
+    show_full_result_count = False
+
+
+class SubscriberForm(BaseForm):
+    kinds = forms.MultipleChoiceField(
+        label=_("Kinds"),
+        choices=[(kind, kind) for kind in KINDS],
+        widget=forms.CheckboxSelectMultiple,
+        required=False,
+        help_text=_("None chosen: all."),
+    )
+
+
+class RevokedFilter(admin.SimpleListFilter):
+    title = _("token")
+    parameter_name = "token"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:
+        return [("valid", _("Valid")), ("revoked", _("Revoked"))]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        if self.value() not in {"valid", "revoked"}:
+            return queryset
+        return queryset.filter(revoked_at__isnull=self.value() == "valid")
+
+
+@admin.register(Subscriber)
+class SubscriberAdmin(BaseAdmin):
+    """Subscribers are added and revoked. What one may see is settled when it is added: its cursor has passed
+    whatever it was not shown, so a wider view would have holes. Make a new one instead."""
+
+    form = SubscriberForm
+    list_display = ["name", "learner", "all_learners", "kinds_shown", "last_seq", "last_seen_at", "revoked_at"]
+    list_filter = [RevokedFilter]
+    list_select_related = ["learner"]
+    search_fields = ["name", "token_prefix"]
+    autocomplete_fields = ["learner"]
+    actions = ["revoke"]
+
+    def get_fields(self, request: HttpRequest, obj: Subscriber | None = None) -> Any:
+        if obj is None:
+            return ["name", "learner", "all_learners", "kinds"]
+        return [
+            "name", "learner", "all_learners", "kinds_shown", "token_begin",
+            "last_seq", "last_seen_at", "created_at", "revoked_at",
+        ]  # fmt: skip
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Subscriber | None = None) -> Any:
+        return [name for name in self.get_fields(request, obj) if name != "name"] if obj else []
+
+    @admin.display(description=_("kinds"))
+    def kinds_shown(self, subscriber: Subscriber) -> str:
+        return ", ".join(subscriber.kinds) or str(_("all"))
+
+    @admin.display(description=_("token"))
+    def token_begin(self, subscriber: Subscriber) -> str:
+        return f"{subscriber.token_prefix}…"
+
+    def save_model(self, request: HttpRequest, obj: Subscriber, form: Any, change: bool) -> None:
+        if change:
+            obj.save(update_fields=[name for name in form.changed_data if name == "name"])
+            return
+        learner = form.cleaned_data["learner"]
+        created, token = create_subscriber(
+            name=form.cleaned_data["name"],
+            learner_id=learner.pk if learner else None,
+            all_learners=form.cleaned_data["all_learners"],
+            kinds=form.cleaned_data["kinds"],
+        )
+        obj.pk = created.pk
+        obj.refresh_from_db()
+        self.message_user(
+            request,
+            format_html(
+                gettext("The token of {} is shown this once. Copy it now: {}"),
+                created.name,
+                format_html("<code>{}</code>", token),
+            ),
+            messages.WARNING,
+        )
+
+    def has_delete_permission(self, request: HttpRequest, obj: Subscriber | None = None) -> bool:
+        # First revoked, then deleted: no click takes away a token in use and the record of it at once.
+        revoked = obj is not None and obj.revoked_at is not None
+        return revoked and super().has_delete_permission(request, obj)
+
+    @admin.action(permissions=["change"], description=_("Revoke the token of the selected subscribers"))
+    def revoke(self, request: HttpRequest, queryset: QuerySet[Subscriber]) -> None:
+        keys = list(queryset.order_by().values_list("pk", flat=True))
+        count = Subscriber.objects.filter(pk__in=keys, revoked_at__isnull=True).update(revoked_at=timezone.now())
+        self.message_user(request, ngettext("%d token revoked.", "%d tokens revoked.", count) % count, messages.SUCCESS)
