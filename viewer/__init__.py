@@ -1,0 +1,1 @@
+"""A StudyHub viewer: it follows the hub's feed into a database of its own and shows it to one learner."""

@@ -1,0 +1,69 @@
+"""`python -m viewer`: follow the hub's feed, and serve the pages."""
+
+import argparse
+import os
+import sys
+
+ENVIRONMENT = """\
+environment, all optional:
+  HUB_URL              the hub's address (http://127.0.0.1:8000)
+  HUB_TOKEN            a token from `manage.py create_subscriber NAME --learner USERNAME` on the hub
+  VIEWER_PASSWORD      ask for this password before every page
+  DATA_DIR             where the database and the key of the sessions are kept (var)
+  VIEWER_DATABASE_URL  another database: sqlite:////path or postgres://user:password@host:port/name
+  ALLOWED_HOSTS        names and addresses the pages are reached by, with commas (localhost,127.0.0.1,[::1])
+  HTTPS                true behind a proxy that speaks HTTPS and sets X-Forwarded-Proto (false)
+  DEBUG                true shows tracebacks in the browser (false)
+"""
+
+
+def port_number(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or not 1 <= int(text) <= 65535:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a port: a whole number from 1 to 65535")
+    return int(text)
+
+
+def parser() -> argparse.ArgumentParser:
+    main_parser = argparse.ArgumentParser(
+        prog="python -m viewer",
+        description="A StudyHub viewer: it follows a hub's feed and shows cards and questions to one "
+        "learner. Run both commands at the same time.",
+        epilog=ENVIRONMENT,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    commands = main_parser.add_subparsers(dest="command", required=True, metavar="command")
+    sync = commands.add_parser("sync", help="follow the hub's feed and send the ratings made here")
+    sync.add_argument("--once", action="store_true", help="stop at the feed's head; exit code 1 if it is not reached")
+    runserver = commands.add_parser("runserver", help="serve the pages")
+    runserver.add_argument("--host", default="127.0.0.1", help="address to listen on (%(default)s)")
+    runserver.add_argument("--port", type=port_number, default=8001, help="port to listen on (%(default)s)")
+    return main_parser
+
+
+def main(arguments: list[str] | None = None) -> int:
+    options = parser().parse_args(arguments)
+    # Set, not defaulted: the hub's settings may be named in the same environment.
+    os.environ["DJANGO_SETTINGS_MODULE"] = "viewer.settings"
+    import django
+    from django.core.exceptions import ImproperlyConfigured
+    from django.db import DatabaseError
+
+    try:
+        django.setup()
+        from viewer.prepare import prepare_database
+
+        prepare_database()
+    except (ImproperlyConfigured, DatabaseError, OSError) as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
+    if options.command == "sync":
+        from viewer.follow import follow
+
+        return follow(once=options.once)
+    from viewer.serve import serve
+
+    return serve(host=options.host, port=options.port)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

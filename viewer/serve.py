@@ -1,0 +1,88 @@
+"""`python -m viewer runserver`: the pages, by granian."""
+
+import ctypes
+import os
+import signal
+import socket
+import sys
+
+from django.conf import settings
+from django.core.handlers.wsgi import WSGIHandler as WSGIApplication
+
+# SQLite has one writer at a time, and the pages are few: one process with a few threads serves them best.
+THREADS = 4
+# Without a limit granian waits for every open connection before it stops.
+STOP_WITHIN_SECONDS = 2
+
+
+def serve(*, host: str, port: int) -> int:
+    """Serve until told to stop. Returns the exit code."""
+    if problem := _cannot_listen(host, port):
+        sys.stderr.write(problem + "\n")
+        return 1
+    from granian import Granian
+    from granian.constants import Interfaces
+    from granian.log import LogLevels
+
+    shown = f"[{host}]" if ":" in host else host
+    sys.stdout.write(f"The viewer is at http://{shown}:{port}/ and follows {settings.HUB_URL}\n")
+    if not settings.VIEWER_PASSWORD and host not in {"127.0.0.1", "localhost", "::1"}:
+        sys.stdout.write("Whoever reaches this port can study here. VIEWER_PASSWORD would ask them first.\n")
+    sys.stdout.flush()
+    server = Granian(
+        "viewer.serve:application_of_worker",
+        factory=True,
+        address=host,
+        port=port,
+        interface=Interfaces.WSGI,
+        workers=1,
+        blocking_threads=THREADS,
+        websockets=False,
+        workers_kill_timeout=STOP_WITHIN_SECONDS,
+        log_level=LogLevels.warning,
+    )
+    server.serve()
+    return 0
+
+
+def application_of_worker() -> WSGIApplication:
+    """What granian's worker process serves."""
+    _end_with(os.getppid())
+    from viewer.wsgi import application
+
+    return application
+
+
+def _end_with(parent: int) -> None:
+    """Let the kernel end this worker with its parent, which cannot do so itself when it is killed by force.
+
+    Without it the worker goes on serving, and keeps the port. Linux only; elsewhere nothing happens.
+    """
+    if sys.platform != "linux":
+        return
+    pr_set_pdeathsig = 1
+    ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGKILL)
+    if os.getppid() != parent:
+        # It died before the kernel was told.
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _cannot_listen(host: str, port: int) -> str:
+    """Why this address cannot be served, or nothing.
+
+    granian shares its port with whoever serves it already, so two viewers would answer by turns.
+    """
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, kind, protocol) as probe:
+            if os.name == "posix":
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(address)
+            probe.listen(1)
+    except socket.gaierror:
+        return f"There is no address {host!r}. --host may be 127.0.0.1, or 0.0.0.0 for every network."
+    except PermissionError:
+        return f"Port {port} needs more rights than this user has. --port may be any free port above 1023."
+    except OSError as error:
+        return f"Cannot listen on {host}, port {port}: {error.strerror}. --port chooses another one."
+    return ""

@@ -1,0 +1,81 @@
+"""How fresh the pages are, in sentences: nothing here is hidden from the learner."""
+
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from django.db.models import Count
+
+from viewer.models import Rating, SyncState, UnknownItem
+from viewer.sync import current_state
+
+# The long poll comes back every 25 seconds, so a minute or two of silence means that nobody is asking.
+SILENCE = timedelta(minutes=2)
+
+
+@dataclass(frozen=True)
+class KeptKind:
+    kind: str
+    schema_version: int
+    reason: str
+    number: int
+
+
+@dataclass(frozen=True)
+class Status:
+    state: SyncState
+    waiting: int
+    refused: list[Rating]
+    kept: list[KeptKind]
+    # Each a sentence, the most pressing first.
+    warnings: list[str] = field(default_factory=list)
+
+    @property
+    def never_synced(self) -> bool:
+        return self.state.synced_at is None
+
+
+def current_status(now: datetime) -> Status:
+    state = current_state()
+    kept = [
+        KeptKind(**row)
+        for row in UnknownItem.objects.values("kind", "schema_version", "reason")
+        .annotate(number=Count("pk"))
+        .order_by("kind", "schema_version", "reason")
+    ]
+    return Status(
+        state=state,
+        waiting=Rating.objects.filter(state=Rating.State.WAITING).count(),
+        refused=list(Rating.objects.filter(state=Rating.State.REFUSED).order_by("reviewed_at", "id")[:20]),
+        kept=kept,
+        warnings=_warnings(state, kept, now),
+    )
+
+
+def _warnings(state: SyncState, kept: list[KeptKind], now: datetime) -> list[str]:
+    sentences = []
+    if state.failure:
+        sentences.append(state.failure_sentence)
+        if state.synced_at:
+            sentences.append("You can go on studying. Ratings are kept here and sent later.")
+    elif state.synced_at and now - state.synced_at > SILENCE:
+        sentences.append("Nobody follows the hub's feed at the moment. Is `python -m viewer sync` running?")
+    if state.scanning and state.synced_at:
+        sentences.append("The feed is being read from its start. Until then some of this may be outdated.")
+    if state.several_learners:
+        sentences.append(
+            "This HUB_TOKEN brings the progress of several learners, and a viewer is for one. "
+            "Make a token for one with `manage.py create_subscriber NAME --learner USERNAME` on the hub."
+        )
+    if kept:
+        number = sum(row.number for row in kept)
+        what = "a row" if number == 1 else f"{number} rows"
+        sentences.append(f"The hub publishes {what} that this viewer cannot show. A newer version will.")
+    return sentences
+
+
+def study_note() -> str:
+    """What someone in the middle of studying should know, in one line; mostly nothing."""
+    failure = current_state().failure
+    if failure == SyncState.Failure.TOKEN:
+        return "The hub does not take this viewer's token. Ratings are kept here."
+    return "The hub is away. Ratings are kept here and sent later." if failure else ""

@@ -1,0 +1,173 @@
+"""Ratings on their way to the hub: they wait while it is away, arrive once, in order, and say what became of them."""
+
+from datetime import timedelta
+from uuid import UUID, uuid4
+
+import pytest
+from django.utils import timezone
+from pytest_django import Settings
+
+from viewer.feed_client import FeedClient, HubAway, TokenRefused
+from viewer.models import Card, Outcome, Rating
+from viewer.ratings import Recorded, dismiss, record_rating, send_again, send_waiting, try_at_once
+from viewer.sync import current_state
+from viewer.tests.hub import Answer, FakeHub
+
+pytestmark = pytest.mark.django_db
+
+NOW = timezone.now()
+
+
+def rate(card_id: int, *, minutes_ago: int = 0, outcome: Outcome = Outcome.GOOD) -> UUID:
+    Card.objects.get_or_create(
+        pk=card_id,
+        defaults={"seq": 1, "generation": 1, "hash": "", "schema_version": 1, "topic_id": 1, "tags": []},
+    )
+    review_id = uuid4()
+    recorded = record_rating(
+        review_id=review_id,
+        card_id=card_id,
+        outcome=outcome,
+        reviewed_at=NOW - timedelta(minutes=minutes_ago),
+        duration_ms=2500,
+    )
+    assert recorded is Recorded.NEW
+    return review_id
+
+
+def state_of(review_id: UUID) -> str:
+    return Rating.objects.get(pk=review_id).state
+
+
+def test_the_hub_gets_what_the_contract_says(hub: FakeHub, feed: FeedClient) -> None:
+    review_id = rate(42, outcome=Outcome.HARD)
+    assert send_waiting(feed).accepted == 1
+    (body,) = hub.posted
+    assert body.pop("client_now") > body["reviewed_at"]
+    assert body == {
+        "review_id": str(review_id),
+        "card_id": 42,
+        "outcome": "hard",
+        "reviewed_at": NOW.strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
+        "duration_ms": 2500,
+    }
+    assert state_of(review_id) == "accepted"
+
+
+def test_ratings_wait_while_the_hub_is_away_and_then_arrive_once_in_order(hub: FakeHub, feed: FeedClient) -> None:
+    newest, oldest, middle = rate(1, minutes_ago=1), rate(2, minutes_ago=9), rate(3, minutes_ago=5)
+    hub.stop()
+    with pytest.raises(HubAway, match="cannot be reached"):
+        send_waiting(feed)
+    assert Rating.objects.filter(state="waiting").count() == 3
+    hub.start()
+    assert send_waiting(feed).accepted == 3
+    assert [body["review_id"] for body in hub.posted] == [str(oldest), str(middle), str(newest)]
+    assert send_waiting(feed).accepted == 0
+    assert len(hub.posted) == 3
+
+
+def test_an_answer_that_was_lost_is_asked_for_again_under_the_same_review_id(hub: FakeHub, feed: FeedClient) -> None:
+    review_id = rate(1)
+    hub.instead_of_ratings.append(Answer(200, {"review_id": str(review_id)}, cut=True))
+    with pytest.raises(HubAway):
+        send_waiting(feed)
+    assert state_of(review_id) == "waiting"
+    assert send_waiting(feed).accepted == 1
+    assert len(hub.posted) == 2
+    assert list(hub.reviews) == [str(review_id)]
+    first, second = hub.posted
+    assert first["reviewed_at"] == second["reviewed_at"], "else the hub sees another body under a used id"
+
+
+@pytest.mark.parametrize("status", [403, 404, 409, 410, 413, 422])
+def test_what_the_hub_will_never_take_is_refused_with_its_sentence(hub: FakeHub, feed: FeedClient, status: int) -> None:
+    review_id, later = rate(1, minutes_ago=2), rate(2)
+    hub.instead_of_ratings.append(Answer(status, {"title": "Conflict", "detail": "This card waits for review."}))
+    sent = send_waiting(feed)
+    assert (sent.refused, sent.accepted) == (1, 1)
+    rating = Rating.objects.get(pk=review_id)
+    assert (rating.state, rating.problem) == ("refused", "This card waits for review.")
+    assert not rating.holds_card, "its card may be rated again"
+    assert state_of(later) == "accepted"
+
+
+@pytest.mark.parametrize("status", [408, 429, 500, 502, 503])
+def test_what_may_pass_later_goes_on_waiting(hub: FakeHub, feed: FeedClient, status: int) -> None:
+    review_id = rate(1)
+    hub.instead_of_ratings.append(Answer(status, {"detail": "Not now."}))
+    with pytest.raises(HubAway):
+        send_waiting(feed)
+    assert state_of(review_id) == "waiting"
+    assert send_waiting(feed).accepted == 1
+
+
+def test_a_refused_token_refuses_no_rating(hub: FakeHub, settings: Settings) -> None:
+    review_id = rate(1)
+    settings.HUB_TOKEN = "revoked"
+    with FeedClient() as client, pytest.raises(TokenRefused):
+        send_waiting(client)
+    assert state_of(review_id) == "waiting"
+
+
+def test_a_rating_the_hub_cannot_digest_does_not_keep_the_others_waiting(hub: FakeHub, feed: FeedClient) -> None:
+    poison, other = rate(1, minutes_ago=9), rate(2)
+    hub.instead_of_ratings.append(Answer(500, {}))
+    with pytest.raises(HubAway):
+        send_waiting(feed)
+    hub.instead_of_ratings.extend([Answer(200, {}), Answer(500, {})])
+    with pytest.raises(HubAway):
+        send_waiting(feed)
+    assert (state_of(other), state_of(poison)) == ("accepted", "waiting")
+
+
+def test_trying_at_once_never_fails_and_leaves_a_note(hub: FakeHub) -> None:
+    review_id = rate(1)
+    hub.stop()
+    try_at_once(seconds=1)
+    assert state_of(review_id) == "waiting"
+    assert current_state().failure == "away"
+    hub.start()
+    try_at_once(seconds=1)
+    assert state_of(review_id) == "accepted"
+    assert current_state().failure == "", "a hub that answers is not away"
+
+
+def test_a_hub_that_asked_for_a_pause_is_not_tried_at_once(hub: FakeHub) -> None:
+    first = rate(1)
+    hub.instead_of_ratings.append(Answer(503, {}, {"Retry-After": "60"}))
+    try_at_once(seconds=1)
+    second = rate(2)
+    try_at_once(seconds=1)
+    assert len(hub.posted) == 1
+    assert (state_of(first), state_of(second)) == ("waiting", "waiting")
+
+
+def test_a_refused_rating_may_be_sent_again_or_dismissed(hub: FakeHub, feed: FeedClient) -> None:
+    again, never = rate(1, minutes_ago=2), rate(2)
+    hub.instead_of_ratings.extend([Answer(409, {"detail": "Not yet."}), Answer(410, {"detail": "Gone."})])
+    send_waiting(feed)
+    assert send_again(again)
+    assert state_of(again) == "waiting"
+    assert dismiss(never)
+    assert not dismiss(again), "only what was refused can be dismissed"
+    assert send_waiting(feed).accepted == 1
+
+
+def test_a_refused_rating_is_not_sent_again_behind_a_newer_one_of_its_card(hub: FakeHub, feed: FeedClient) -> None:
+    refused = rate(1, minutes_ago=2)
+    hub.instead_of_ratings.append(Answer(409, {"detail": "Not yet."}))
+    send_waiting(feed)
+    rate(1)
+    assert not send_again(refused)
+
+
+def test_a_duration_that_says_nothing_is_dropped() -> None:
+    review_id = rate(1)
+    assert Rating.objects.get(pk=review_id).duration_ms == 2500
+    Rating.objects.update(holds_card=False)
+    for nonsense in (-1, 60 * 60 * 1000 + 1):
+        made = uuid4()
+        record_rating(review_id=made, card_id=1, outcome=Outcome.GOOD, reviewed_at=NOW, duration_ms=nonsense)
+        assert Rating.objects.get(pk=made).duration_ms is None
+        Rating.objects.update(holds_card=False)
