@@ -1,0 +1,18 @@
+"""The hub's settings for its tests: a PostgreSQL of their own, which may forget everything in a crash."""
+
+import os
+
+from studyhub.settings import *  # noqa: F403
+from studyhub.settings import DATA_DIR, DATABASES
+
+if "EMBEDDED" in DATABASES["default"]:
+    DATABASES["default"]["EMBEDDED"] = {
+        "DIRECTORY": DATA_DIR / "postgres-for-tests",
+        "PARAMETERS": {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off", "jit": "off"},
+    }
+# A process that a test starts works in that test's database.
+if _database := os.environ.get("STUDYHUB_TEST_DATABASE"):
+    DATABASES["default"]["NAME"] = _database
+
+PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+ALLOWED_HOSTS = ["testserver", "localhost", "127.0.0.1"]
