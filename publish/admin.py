@@ -10,10 +10,10 @@ from django import forms
 from django.contrib import admin, messages
 from django.core.paginator import Paginator
 from django.db import connection
-from django.db.models import QuerySet
+from django.db.models import Case, F, QuerySet, Subquery, Value, When
+from django.db.models.functions import Coalesce, Greatest
 from django.forms.models import ModelForm
 from django.http import HttpRequest
-from django.utils import timezone
 from django.utils.functional import cached_property
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
@@ -23,7 +23,8 @@ from django.utils.translation import gettext_lazy as _
 
 from publish.kinds import KINDS
 from publish.models import BackfillPosition, FeedState, PublishedItem, PublishOutbox, SetAside, Subscriber
-from publish.subscribers import create_subscriber
+from publish.setting_aside import requeue
+from publish.subscribers import create_subscriber, revoke
 
 if TYPE_CHECKING:
     BaseAdmin = admin.ModelAdmin[Any]
@@ -93,7 +94,7 @@ class SnapshotAdmin(ReadOnlyAdmin):
     moment = "created_at"
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
-        # A payload may have 256 KiB, and a list shows a hundred rows.
+        # A payload may have 320 KiB, and a list shows a hundred rows.
         return super().get_queryset(request).defer("payload", "payload_hash")
 
     def get_search_results(
@@ -174,6 +175,17 @@ class SetAsideAdmin(ReadOnlyAdmin):
     list_display = ["id", "kind", "source_id", "learner_id", "error", "set_aside_at"]
     list_filter = [KindFilter]
     show_full_result_count = False
+    actions = ["requeue"]
+
+    def has_requeue_permission(self, request: HttpRequest) -> bool:
+        return request.user.has_perm("publish.change_setaside")
+
+    @admin.action(permissions=["requeue"], description=_("Publish the present state of the selected rows"))
+    def requeue(self, request: HttpRequest, queryset: QuerySet[SetAside]) -> None:
+        """What was wrong must have been mended before, or the relay sets them aside again."""
+        count = requeue(list(queryset.order_by().values_list("pk", flat=True)))
+        told = ngettext("%d row waits for the relay again.", "%d rows wait for the relay again.", count) % count
+        self.message_user(request, told, messages.SUCCESS if count else messages.WARNING)
 
 
 class SubscriberForm(BaseForm):
@@ -205,7 +217,9 @@ class SubscriberAdmin(BaseAdmin):
     whatever it was not shown, so a wider view would have holes. Make a new one instead."""
 
     form = SubscriberForm
-    list_display = ["name", "learner", "all_learners", "kinds_shown", "last_seq", "last_seen_at", "revoked_at"]
+    list_display = [
+        "name", "learner", "all_learners", "kinds_shown", "lag", "last_seen", "must_start_over", "revoked_at",
+    ]  # fmt: skip
     list_filter = [RevokedFilter]
     list_select_related = ["learner"]
     search_fields = ["name", "token_prefix"]
@@ -217,11 +231,41 @@ class SubscriberAdmin(BaseAdmin):
             return ["name", "learner", "all_learners", "kinds"]
         return [
             "name", "learner", "all_learners", "kinds_shown", "token_begin",
-            "last_seq", "last_seen_at", "created_at", "revoked_at",
+            "last_seq", "lag", "last_seen_at", "must_start_over", "created_at", "revoked_at",
         ]  # fmt: skip
 
     def get_readonly_fields(self, request: HttpRequest, obj: Subscriber | None = None) -> Any:
         return [name for name in self.get_fields(request, obj) if name != "name"] if obj else []
+
+    def get_queryset(self, request: HttpRequest) -> Any:
+        state = FeedState.objects.all()
+        subscribers: QuerySet[Any] = super().get_queryset(request)
+        return subscribers.alias(
+            head=Coalesce(Subquery(state.values("last_seq")[:1]), 0),
+            floor=Coalesce(Subquery(state.values("tombstone_floor")[:1]), 0),
+            reach=Greatest("last_seq", "scan_head"),
+        ).annotate(
+            places_behind=F("head") - F("last_seq"),
+            # As publish_status() says it: its cursor is older than the oldest tombstone that is kept.
+            fell_behind=Case(
+                When(last_seen_at__isnull=False, reach__lt=F("floor"), then=Value(True)), default=Value(False)
+            ),
+        )
+
+    @admin.display(description=_("lag"), ordering="places_behind")
+    def lag(self, subscriber: Any) -> int:
+        """How many places of the feed it has yet to pass."""
+        return int(subscriber.places_behind)
+
+    @admin.display(description=_("last seen"), ordering="last_seen_at")
+    def last_seen(self, subscriber: Subscriber) -> Any:
+        if subscriber.last_seen_at is None:
+            return _("never")
+        return gettext("%s ago") % timesince(subscriber.last_seen_at)
+
+    @admin.display(description=_("must start over"))
+    def must_start_over(self, subscriber: Any) -> Any:
+        return _("yes") if subscriber.fell_behind else "–"
 
     @admin.display(description=_("kinds"))
     def kinds_shown(self, subscriber: Subscriber) -> str:
@@ -262,5 +306,5 @@ class SubscriberAdmin(BaseAdmin):
     @admin.action(permissions=["change"], description=_("Revoke the token of the selected subscribers"))
     def revoke(self, request: HttpRequest, queryset: QuerySet[Subscriber]) -> None:
         keys = list(queryset.order_by().values_list("pk", flat=True))
-        count = Subscriber.objects.filter(pk__in=keys, revoked_at__isnull=True).update(revoked_at=timezone.now())
+        count = revoke(Subscriber.objects.filter(pk__in=keys))
         self.message_user(request, ngettext("%d token revoked.", "%d tokens revoked.", count) % count, messages.SUCCESS)

@@ -45,4 +45,8 @@ class Cursor:
             raise MalformedCursor from None
         if checksum != zlib.crc32(body).to_bytes(4, "big") or version != _VERSION or seq < 0 or scan_head < 0:
             raise MalformedCursor
-        return cls(epoch=uuid.UUID(bytes=epoch), seq=seq, scan_head=scan_head)
+        cursor = cls(epoch=uuid.UUID(bytes=epoch), seq=seq, scan_head=scan_head)
+        # Base64 has several spellings of the same bytes; encode() has one.
+        if cursor.encode() != text:
+            raise MalformedCursor
+        return cursor

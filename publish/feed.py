@@ -15,7 +15,7 @@ from publish.subscribers import Reader
 
 DEFAULT_LIMIT = 1000
 HIGHEST_LIMIT = 10_000
-# A page ends early rather than grow beyond about this; a payload has at most 256 KiB.
+# A page ends early rather than grow beyond about this; a payload has at most 320 KiB.
 PAGE_BYTES = 8 * 1024 * 1024
 
 

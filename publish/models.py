@@ -15,7 +15,8 @@ from django.db.models.lookups import Exact, LessThanOrEqual, Regex
 from django.utils.translation import gettext_lazy as _
 
 KINDS = ("topic", "question", "explanation", "card", "card_progress")
-PAYLOAD_LIMIT_BYTES = 256 * 1024
+# The longest card that may be written, in control characters, which JSON writes with six bytes each, fits in.
+PAYLOAD_LIMIT_BYTES = 320 * 1024
 # A NUL or half of a surrogate pair passes as an escape in `json`, and no consumer could decode it. An even number of
 # backslashes before the u is text about an escape, and welcome. A bare line break would break NDJSON.
 UNDECODABLE = r"[\n\r]|(^|[^\\])(\\\\)*\\u(0000|[dD][89a-fA-F])"

@@ -16,6 +16,7 @@ logger = logging.getLogger(__name__)
 CHANNEL = "publish_feed"
 
 SMALLEST_BATCH = 500
+STEPS_BETWEEN_LOOKS_BEHIND = 100
 
 
 @dataclass(frozen=True)
@@ -77,6 +78,9 @@ WITH newest AS MATERIALIZED (
     ORDER BY kind, source_id, id DESC
 ), gone AS (
     DELETE FROM publish_outbox WHERE id BETWEEN %(low)s AND %(high)s RETURNING 1
+), mended AS (
+    DELETE FROM publish_set_aside AS held USING newest
+    WHERE held.kind = newest.kind AND held.source_id = newest.source_id
 ), changed AS (
     SELECT outbox.*, row_number() OVER (ORDER BY outbox.id) AS place
     FROM newest
@@ -148,6 +152,8 @@ class Relay:
         # A later start, and the transaction number below which all must have ended before it may be taken.
         self._next_start = 0
         self._barrier = 0
+        self._steps = 0
+        self._idle_looks = 0
 
     def step(self) -> Batch:
         """Drain one batch. `drained == 0`: the outbox is empty, looked at from its beginning.
@@ -155,6 +161,10 @@ class Relay:
         A row that PostgreSQL refuses to publish is found by halving the batch, and set aside. Raises OperationalError
         and InterfaceError where the database is away.
         """
+        # A bare INSERT draws its id just before its transaction gets a number, and so could be missed below the start.
+        self._steps += 1
+        if self._steps % STEPS_BETWEEN_LOOKS_BEHIND == 0:
+            self._start = self._next_start = 0
         while True:
             try:
                 batch, bounds = _relay(self._limit, start=self._start)
@@ -173,12 +183,18 @@ class Relay:
             self._limit = min(self._limit * 2, self._largest) if backlog else self._smallest
             return batch
 
+    def is_idle(self) -> bool:
+        """Whether there is nothing to do: asked from the kept place on, and now and then from the beginning."""
+        self._idle_looks += 1
+        behind = self._idle_looks % STEPS_BETWEEN_LOOKS_BEHIND == 0
+        return outbox_is_empty(start=0 if behind else self._start)
+
     def _keep_place(self, bounds: _Bounds) -> None:
         """Move the start up, once no transaction that could fill in an id below it is still running.
 
-        A transaction has its number before it draws an id. So whoever held an unseen id up to `high` was running when
-        these bounds were read. Once all of those have ended, a batch that began at the old start and came past
-        `_next_start` has left nothing behind.
+        Whoever locks a source row has a transaction number before it draws an id. So whoever held an unseen id up to
+        `high` was running when these bounds were read. Once all of those have ended, a batch that began at the old
+        start and came past `_next_start` has left nothing behind. (A bare INSERT is the exception: see step().)
         """
         if bounds.high is None:
             return
@@ -188,10 +204,11 @@ class Relay:
             self._next_start, self._barrier = bounds.high + 1, bounds.next_transaction
 
 
-def outbox_is_empty() -> bool:
-    """One index probe, without the feed's lock: what an idle relay asks."""
+def outbox_is_empty(*, start: int = 0) -> bool:
+    """Whether no row from `start` on waits: one index probe, without the feed's lock."""
     with connection.cursor() as cursor:
-        cursor.execute("SELECT NOT EXISTS (SELECT 1 FROM publish_outbox)")
+        # By the lowest id, hence by the index: NOT EXISTS would walk over drained rows that are not vacuumed yet.
+        cursor.execute("SELECT min(id) IS NULL FROM publish_outbox WHERE id >= %s", [start])
         return bool(cursor.fetchone()[0])
 
 

@@ -20,7 +20,7 @@ from django.db.models import Case, F, Q, Value, When
 from django.db.models.functions import Cast
 
 from publish.kinds import KINDS, JsonBuildObject, Kind, get_kind
-from publish.models import UNDECODABLE, RawJSONField
+from publish.models import PAYLOAD_LIMIT_BYTES, UNDECODABLE, RawJSONField
 from publish.transactions import require_transaction
 
 PrimaryKeyOrInstance = int | models.Model
@@ -76,14 +76,17 @@ def enqueue_tombstone_publish(kind: str, source_ids: Iterable[int]) -> int:
         )
         owners: dict[int, int | None] = dict(cursor.fetchall())
         cursor.execute(
-            f"INSERT INTO publish_outbox {_SQL_COLUMNS}"
+            # No index leads to a key in the outbox: one look at all of it, not one for each row.
+            "WITH pending AS MATERIALIZED (SELECT DISTINCT ON (source_id) source_id, learner_id FROM publish_outbox"
+            " WHERE kind = %s AND source_id = ANY(%s) ORDER BY source_id, id DESC)"
+            f" INSERT INTO publish_outbox {_SQL_COLUMNS}"
             " SELECT %s, gone.id,"
-            " coalesce(gone.owner,"
-            " (SELECT learner_id FROM publish_outbox WHERE kind = %s AND source_id = gone.id ORDER BY id DESC LIMIT 1),"
+            " coalesce(gone.owner, pending.learner_id,"
             " (SELECT learner_id FROM publish_item WHERE kind = %s AND source_id = gone.id)),"
             " '{}', sha256('{}'), %s, true"
-            " FROM unnest(%s::bigint[], %s::bigint[]) AS gone(id, owner) ORDER BY gone.id",
-            [kind, kind, kind, entry.schema_version, ids, [owners.get(key) for key in ids]],
+            " FROM unnest(%s::bigint[], %s::bigint[]) AS gone(id, owner)"
+            " LEFT JOIN pending ON pending.source_id = gone.id ORDER BY gone.id",
+            [kind, ids, kind, kind, entry.schema_version, ids, [owners.get(key) for key in ids]],
         )
         return int(cursor.rowcount)
 
@@ -225,13 +228,18 @@ def _json_text(kind: Kind, payload: Mapping[str, Any]) -> str:
         raise ValueError(f"A payload is an object with keys and values, not {type(payload).__name__}.")
     order = {name: place for place, name in enumerate(kind.fields)}
     try:
-        text = ",".join(
-            f"{_dumps(str(key))}:{_dumps(payload[key])}"
+        # With the blanks that the statement will write, so that the size is the stored one.
+        text = ", ".join(
+            f"{_dumps(str(key))} : {_dumps(payload[key])}"
             for key in sorted(payload, key=lambda key: (order.get(key, len(order)), key))
         )
-        text.encode()
+        size = len(text.encode()) + len("{}")
     except (TypeError, ValueError) as error:
         raise ValueError(f"This payload cannot be written as JSON: {error}.") from error
+    if size > PAYLOAD_LIMIT_BYTES:
+        raise ValueError(
+            f"This payload has {size:,} bytes. The feed carries at most 320 KiB ({PAYLOAD_LIMIT_BYTES:,})."
+        )
     if re.search(UNDECODABLE, text):
         raise ValueError("This payload holds a NUL character, which no text of the feed may hold.")
     return "{" + text + "}"

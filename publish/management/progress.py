@@ -19,7 +19,9 @@ class Progress:
         self._started = self._last_line = time.monotonic()
         self._bar: Any = None
         if stream.isatty():
-            self._bar = tqdm(desc=label, total=total, unit=f" {unit}", file=stream, dynamic_ncols=True)
+            # Django's wrapper would end each redrawing with a line break.
+            screen = getattr(stream, "_out", stream)
+            self._bar = tqdm(desc=label, total=total, unit=f" {unit}", file=screen, dynamic_ncols=True)
 
     def __enter__(self) -> "Progress":
         return self

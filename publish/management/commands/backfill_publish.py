@@ -37,9 +37,11 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         starts = self._starts(options)
+        left: int | None = options["max_rows"]
         if options["dry_run"]:
             for kind, after_id in starts.items():
                 rows = backfill.remaining(kind, after_id=after_id)
+                rows, left = (rows, None) if left is None else (min(rows, left), left - min(rows, left))
                 self.stdout.write(f"{kind}: {rows:,} rows would be enqueued.")
             return
         if not settings.PUBLISH_ENABLED:
@@ -48,7 +50,6 @@ class Command(BaseCommand):
             for kind, after_id in starts.items():
                 backfill.begin([kind], after_id=after_id)
         stop = StopRequest().install()
-        left: int | None = options["max_rows"]
         for kind, after_id in starts.items():
             enqueued, finished = self._backfill(kind, after_id, left, options, stop)
             left = None if left is None else left - enqueued

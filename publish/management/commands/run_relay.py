@@ -8,7 +8,7 @@ from django.core.management.base import BaseCommand
 from django.db import InterfaceError, OperationalError, connection
 
 from publish.management.arguments import positive, seconds
-from publish.relay import Batch, Relay, outbox_is_empty
+from publish.relay import Batch, Relay
 from publish.stopping import StopRequest
 
 logger = logging.getLogger(__name__)
@@ -67,7 +67,7 @@ class Command(BaseCommand):
                     with connection.cursor() as cursor:
                         cursor.execute(_SESSION)
                 # The first step also sees to the feed's epoch, so it is taken even with nothing to do.
-                batch: Batch | None = None if looked and outbox_is_empty() else relay.step()
+                batch: Batch | None = None if looked and relay.is_idle() else relay.step()
             except (OperationalError, InterfaceError) as error:
                 connection.close()
                 relay, looked = Relay(options["batch_size"]), False
