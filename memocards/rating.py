@@ -2,18 +2,22 @@
 
 A progress row is always the fold of the reviews that are not undone. An answer in order takes one step from the stored
 row, where it was made under the same settings; anything else folds again. The learner's settings row is locked
-first, so two devices of one learner take turns.
+first, so two devices of one learner take turns. One answer is a batch of one: the rules are written once.
 """
 
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
+from itertools import groupby
+from typing import Final, TypeAlias
 from uuid import UUID
 
 from django.conf import settings
+from django.db import IntegrityError
 from django.utils import timezone
 
-from memocards.errors import CardDeleted, Invalid, NotFound, ReviewIdReused, WaitsForReview
+from memocards.errors import CardDeleted, DomainError, Invalid, NotFound, ReviewIdReused, WaitsForReview
 from memocards.models import CardProgress, LearnerSettings, MemoCard, Review, Topic
 from memocards.scheduling import (
     Answer,
@@ -29,8 +33,19 @@ from memocards.writing import share_rows
 from publish.services import enqueue_card_progress_publish, enqueue_tombstone_publish
 from publish.transactions import in_transaction
 
-# Before this nobody can have reviewed a card: a clock that says so is broken.
-_EARLIEST = datetime(2000, 1, 1, tzinfo=UTC)
+# A clock outside of these is broken; and so far from the calendar's ends a difference can always be added.
+_EARLIEST: Final = datetime(2000, 1, 1, tzinfo=UTC)
+_LATEST: Final = datetime(3000, 1, 1, tzinfo=UTC)
+_TICK: Final = timedelta(microseconds=1)
+_FOLDED: Final = (
+    "last_outcome",
+    "last_reviewed_at",
+    "due_at",
+    "review_stage",
+    "review_count",
+    "lapse_count",
+    "scheduler_state",
+)
 
 
 class CardState(StrEnum):
@@ -39,6 +54,17 @@ class CardState(StrEnum):
     LIVE = "live"
     WAITING = "waiting"
     DELETED = "deleted"
+
+
+@dataclass(frozen=True)
+class Given:
+    """An answer as the client sent it. `reviewed_at`: when it was given, by the client's clock; None: now."""
+
+    card_id: int
+    review_id: UUID
+    outcome: Outcome
+    reviewed_at: datetime | None = None
+    duration_ms: int | None = None
 
 
 @dataclass(frozen=True)
@@ -53,6 +79,34 @@ class Rated:
     def clamped(self) -> bool:
         """Whether the time that was claimed lay in the future, so that the time of receipt stands for it."""
         return self.review.claimed_at is not None and self.review.reviewed_at == self.review.received_at
+
+
+Result: TypeAlias = Rated | DomainError
+
+
+@dataclass(frozen=True)
+class _Moment:
+    """When an answer was given, by the hub's clock. `clamped`: what was claimed lay in the future."""
+
+    at: datetime
+    clamped: bool
+
+
+@dataclass(frozen=True)
+class _Accepted:
+    given: Given
+    moment: _Moment
+    card_state: CardState
+
+    @property
+    def answer(self) -> Answer:
+        return Answer(id=self.given.review_id, outcome=self.given.outcome, reviewed_at=self.moment.at)
+
+
+@dataclass(frozen=True)
+class _Step:
+    before: Progress | None
+    after: Progress
 
 
 @in_transaction
@@ -73,44 +127,37 @@ def rate_card(
 
     Raises NotFound, Invalid, ReviewIdReused; CardDeleted and WaitsForReview unless the answer was given before.
     """
+    given = Given(card_id, review_id, outcome, reviewed_at, duration_ms)
+    [result] = rate_cards(learner_id=learner_id, answers=[given], client_now=client_now)
+    if isinstance(result, DomainError):
+        raise result
+    return result
+
+
+@in_transaction
+def rate_cards(*, learner_id: int, answers: Sequence[Given], client_now: datetime | None = None) -> list[Result]:
+    """Store answers by the rules of rate_card(), in a constant number of statements.
+
+    Returns, in their order, for each the stored review, or the error for which it was refused, which stops none of the
+    others. Those of one card count in the order in which they were given; those that come late to it have come
+    together, and are stored with one before and after. Times that lie in the future become now, in their order and a
+    microsecond apart.
+
+    Raises Invalid for `client_now`, and ReviewIdReused where someone else used an id at this very moment.
+    """
     learner = lock_learner(learner_id)
-    stored = Review.objects.select_related("card").filter(pk=review_id).first()
-    if stored is not None:
-        return _repeated(stored, (learner_id, card_id, str(outcome), reviewed_at, duration_ms))
-    now = timezone.now()
-    moment = _corrected(reviewed_at, client_now, now)
-    card = _shared_card(card_id)
-    card_state = _state_at(card, moment)
-    progress = _locked_progress(learner_id, card_id)
-    scheduler = scheduler_of(card.topic, learner)
-    answer = Answer(id=review_id, outcome=outcome, reviewed_at=moment)
-    if progress is None:
-        before, in_order = None, True
-    else:
-        before = as_progress(progress)
-        in_order = progress.fold_key == scheduler.fold_key and moment > progress.last_reviewed_at
-    after = (
-        scheduler.step(before, answer, card_id=card_id)
-        if in_order
-        else fold([*_answers(learner_id, card_id), answer], scheduler, card_id=card_id)
-    )
-    assert after is not None  # noqa: S101  (there is one answer at the least)
-    review = Review.objects.create(
-        id=review_id,
-        learner_id=learner_id,
-        card=card,
-        outcome=outcome,
-        reviewed_at=moment,
-        claimed_at=reviewed_at,
-        duration_ms=duration_ms,
-        received_at=now,
-        stage_before=None if before is None else before.review_stage,
-        due_before=None if before is None else before.due_at,
-        stage_after=after.review_stage,
-        due_after=after.due_at,
-    )
-    _store(progress, after, learner_id=learner_id, card=card, fold_key=scheduler.fold_key)
-    return Rated(review=review, repeated=False, card_state=card_state)
+    stored = Review.objects.select_related("card").in_bulk([given.review_id for given in answers])
+    first: dict[UUID, Given] = {}
+    for given in answers:
+        if given.review_id not in stored:
+            first.setdefault(given.review_id, given)
+    results = _store_answers(learner, list(first.values()), client_now) if first else {}
+    return [
+        _repeated(stored[given.review_id], learner_id, given)
+        if given.review_id in stored
+        else _result_within(results[given.review_id], first[given.review_id], given)
+        for given in answers
+    ]
 
 
 @in_transaction
@@ -130,13 +177,16 @@ def undo_review(*, learner_id: int, card_id: int, review_id: UUID | None = None)
         raise NotFound("review to undo of card", card_id)
     if review.undone_at is None:
         card = _shared_card(card_id)
-        progress = _locked_progress(learner_id, card_id)
+        progress = _locked_progress(learner_id, [card_id]).get(card_id)
         review.undone_at = timezone.now()
         review.save(update_fields=["undone_at"])
         scheduler = scheduler_of(card.topic, learner)
-        after = fold(_answers(learner_id, card_id), scheduler, card_id=card_id)
+        left = dict(answers_by_card(learner_id, [card_id])).get(card_id, [])
+        after = fold(left, scheduler, card_id=card_id)
         if after is not None:
-            _store(progress, after, learner_id=learner_id, card=card, fold_key=scheduler.fold_key)
+            row = progress or CardProgress(learner_id=learner_id, card_id=card_id)
+            write_progress([fill_row(row, after, topic_id=card.topic_id, fold_key=scheduler.fold_key)])
+            enqueue_card_progress_publish(row)
         elif progress is not None:
             enqueue_tombstone_publish("card_progress", [progress.pk])
             progress.delete()
@@ -188,70 +238,229 @@ def as_progress(row: CardProgress) -> Progress:
     )
 
 
+def fill_row(row: CardProgress, after: Progress, *, topic_id: int, fold_key: str) -> CardProgress:
+    """The row, now saying `after`. It is not written yet."""
+    for name in _FOLDED:
+        setattr(row, name, getattr(after, name))
+    row.scheduler_state = dict(after.scheduler_state)
+    row.topic_id = topic_id
+    row.fold_key = fold_key
+    return row
+
+
+def write_progress(rows: Sequence[CardProgress]) -> None:
+    """Insert those of these rows that are new, and update the others: one statement for each sort.
+
+    Unsafe alone: the caller has locked the learner and the rows, and enqueues what it touched.
+    """
+    CardProgress.objects.bulk_create(
+        rows,
+        # An upsert for updates too: bulk_update writes a CASE for every value, and takes ten times as long.
+        update_conflicts=True,
+        unique_fields=["learner", "card"],
+        update_fields=["topic", *_FOLDED, "fold_key", "updated_at"],
+    )
+
+
+def answers_by_card(learner_id: int, card_ids: Collection[int]) -> Iterator[tuple[int, list[Answer]]]:
+    """The learner's answers that are not undone, oldest first, card by card in order of id; one card's are in memory at
+    a time. Cards without answers are left out."""
+    rows = Review.objects.filter(learner_id=learner_id, card_id__in=card_ids, undone_at__isnull=True)
+    answers = rows.order_by("card_id", "reviewed_at", "id").values_list("card_id", "id", "outcome", "reviewed_at")
+    for card_id, group in groupby(answers.iterator(), key=lambda row: row[0]):
+        yield card_id, [Answer(id=key, outcome=Outcome(outcome), reviewed_at=at) for _card, key, outcome, at in group]
+
+
 def _shared_card(card_id: int) -> MemoCard:
     for card in share_rows(MemoCard, [card_id]):
         return card
     raise NotFound("card", card_id)
 
 
-def _locked_progress(learner_id: int, card_id: int) -> CardProgress | None:
+def _locked_progress(learner_id: int, card_ids: Collection[int]) -> dict[int, CardProgress]:
+    """Card → the learner's progress with it, locked until the transaction ends."""
     rows = CardProgress.objects.select_for_update(no_key=True).order_by("pk")
-    return rows.filter(learner_id=learner_id, card_id=card_id).first()
+    return {row.card_id: row for row in rows.filter(learner_id=learner_id, card_id__in=card_ids)}
 
 
-def _answers(learner_id: int, card_id: int) -> list[Answer]:
-    rows = Review.objects.filter(learner_id=learner_id, card_id=card_id, undone_at__isnull=True)
-    return [
-        Answer(id=key, outcome=Outcome(outcome), reviewed_at=at)
-        for key, outcome, at in rows.order_by("reviewed_at", "id").values_list("id", "outcome", "reviewed_at")
-    ]
+def _store_answers(learner: LearnerSettings, new: Sequence[Given], client_now: datetime | None) -> dict[UUID, Result]:
+    """Judge answers under ids that are not in use, and store those that may be. The result of each, by its id."""
+    now = timezone.now()
+    moments = _moments(new, client_now, now)
+    cards = {card.pk: card for card in share_rows(MemoCard, {given.card_id for given in new})}
+    results: dict[UUID, Result] = {}
+    accepted: list[_Accepted] = []
+    for given in new:
+        try:
+            accepted.append(_accept(given, moments[given.review_id], cards))
+        except DomainError as refusal:
+            results[given.review_id] = refusal
+    if accepted:
+        reviews = _write_answers(learner, accepted, cards, now)
+        for item in accepted:
+            review = reviews[item.given.review_id]
+            results[review.pk] = Rated(review=review, repeated=False, card_state=item.card_state)
+    return results
 
 
-def _store(row: CardProgress | None, after: Progress, *, learner_id: int, card: MemoCard, fold_key: str) -> None:
-    values = {
-        "topic_id": card.topic_id,
-        "last_outcome": after.last_outcome,
-        "last_reviewed_at": after.last_reviewed_at,
-        "due_at": after.due_at,
-        "review_stage": after.review_stage,
-        "review_count": after.review_count,
-        "lapse_count": after.lapse_count,
-        "scheduler_state": dict(after.scheduler_state),
-        "fold_key": fold_key,
+def _accept(given: Given, moment: _Moment | Invalid, cards: Mapping[int, MemoCard]) -> _Accepted:
+    if isinstance(moment, Invalid):
+        raise moment
+    if given.card_id not in cards:
+        raise NotFound("card", given.card_id)
+    return _Accepted(given, moment, _state_at(cards[given.card_id], moment.at))
+
+
+def _write_answers(
+    learner: LearnerSettings, accepted: Sequence[_Accepted], cards: Mapping[int, MemoCard], now: datetime
+) -> dict[UUID, Review]:
+    """Write reviews and progress, and enqueue the progress. Unsafe alone: learner and cards are locked."""
+    by_card: dict[int, list[_Accepted]] = {}
+    for item in sorted(accepted, key=lambda item: (item.moment.at, item.given.review_id)):
+        by_card.setdefault(item.given.card_id, []).append(item)
+    topics = Topic.objects.in_bulk({cards[card_id].topic_id for card_id in by_card})
+    schedulers = {key: scheduler_of(topic, learner) for key, topic in topics.items()}
+    rows = _locked_progress(learner.learner_id, by_card)
+    late = {
+        card_id: _count_late(rows.get(card_id), items, schedulers[cards[card_id].topic_id])
+        for card_id, items in by_card.items()
     }
+    to_fold = [card_id for card_id, count in late.items() if count]
+    earlier = dict(answers_by_card(learner.learner_id, to_fold)) if to_fold else {}
+    reviews: dict[UUID, Review] = {}
+    changed: list[CardProgress] = []
+    for card_id, items in by_card.items():
+        scheduler = schedulers[cards[card_id].topic_id]
+        row = rows.get(card_id)
+        steps = _steps(row, items, scheduler, late=late[card_id], earlier=earlier.get(card_id, []))
+        for item, step in zip(items, steps, strict=True):
+            reviews[item.given.review_id] = _review(learner.learner_id, item, step, now)
+        row = row or CardProgress(learner_id=learner.learner_id, card_id=card_id)
+        changed.append(
+            fill_row(row, steps[-1].after, topic_id=cards[card_id].topic_id, fold_key=scheduler.fold_key),
+        )
+    _insert_reviews(reviews.values())
+    write_progress(changed)
+    enqueue_card_progress_publish(*changed)
+    return reviews
+
+
+def _count_late(row: CardProgress | None, items: Sequence[_Accepted], scheduler: Scheduler) -> int:
+    """How many of a card's answers, oldest first, must be folded with those before them: no step leads there."""
     if row is None:
-        row = CardProgress.objects.create(learner_id=learner_id, card_id=card.pk, **values)
-    else:
-        for name, value in values.items():
-            setattr(row, name, value)
-        row.save(update_fields=[*values, "updated_at"])
-    enqueue_card_progress_publish(row)
+        return 0
+    late = sum(item.moment.at <= row.last_reviewed_at for item in items)
+    return late if row.fold_key == scheduler.fold_key else max(late, 1)
 
 
-def _corrected(claimed: datetime | None, client_now: datetime | None, now: datetime) -> datetime:
-    """When the answer was given by the hub's clock, at the latest now."""
+def _steps(
+    row: CardProgress | None,
+    items: Sequence[_Accepted],
+    scheduler: Scheduler,
+    *,
+    late: int,
+    earlier: Sequence[Answer],
+) -> list[_Step]:
+    """What each of a card's answers, oldest first, finds and leaves; the first `late` ones by one fold."""
+    card_id = items[0].given.card_id
+    progress = None if row is None else as_progress(row)
+    steps: list[_Step] = []
+    if late:
+        folded = fold([*earlier, *(item.answer for item in items[:late])], scheduler, card_id=card_id)
+        assert folded is not None  # noqa: S101  (there is one answer at the least)
+        steps = [_Step(progress, folded)] * late
+        progress = folded
+    for item in items[late:]:
+        step = _Step(progress, scheduler.step(progress, item.answer, card_id=card_id))
+        steps.append(step)
+        progress = step.after
+    return steps
+
+
+def _review(learner_id: int, item: _Accepted, step: _Step, now: datetime) -> Review:
+    given, moment = item.given, item.moment
+    received_at = now
+    if moment.clamped:
+        # By this Rated.clamped knows it again, so no other claim may be the same.
+        received_at = moment.at
+    elif given.reviewed_at is not None:
+        received_at = max(now, moment.at + _TICK)
+    return Review(
+        id=given.review_id,
+        learner_id=learner_id,
+        card_id=given.card_id,
+        outcome=given.outcome,
+        reviewed_at=moment.at,
+        claimed_at=given.reviewed_at,
+        duration_ms=given.duration_ms,
+        received_at=received_at,
+        stage_before=None if step.before is None else step.before.review_stage,
+        due_before=None if step.before is None else step.before.due_at,
+        stage_after=step.after.review_stage,
+        due_after=step.after.due_at,
+    )
+
+
+def _insert_reviews(reviews: Collection[Review]) -> None:
+    try:
+        Review.objects.bulk_create(reviews)
+    except IntegrityError as error:
+        # 23505 unique_violation: another learner used the id since we looked. The next try is told which one.
+        if getattr(error.__cause__, "sqlstate", None) == "23505":
+            raise ReviewIdReused from error
+        raise
+
+
+def _moments(answers: Sequence[Given], client_now: datetime | None, now: datetime) -> dict[UUID, _Moment | Invalid]:
+    """When each answer was given by the hub's clock, at the latest now. One offset holds for all."""
+    offset = _offset(answers, client_now, now)
+    moments: dict[UUID, _Moment | Invalid] = {}
+    corrected: list[tuple[datetime, int, UUID]] = []
+    for place, given in enumerate(answers):
+        try:
+            corrected.append((_corrected(given.reviewed_at, offset, now), place, given.review_id))
+        except Invalid as refusal:
+            moments[given.review_id] = refusal
+    ceiling = now
+    for moment, _place, key in sorted(corrected, reverse=True):
+        moments[key] = _Moment(min(moment, ceiling), clamped=moment > ceiling)
+        if moment > ceiling:
+            ceiling -= _TICK
+    return moments
+
+
+def _offset(answers: Sequence[Given], client_now: datetime | None, now: datetime) -> timedelta:
+    """By how much the client's clock is behind. Where no time is claimed, nobody asks the clock."""
+    if client_now is None or all(given.reviewed_at is None for given in answers):
+        return timedelta(0)
+    _require_sane("client_now", client_now)
+    return now - client_now
+
+
+def _corrected(claimed: datetime | None, offset: timedelta, now: datetime) -> datetime:
+    """When the answer was given by the hub's clock, which may yet lie in the future."""
     if claimed is None:
         return now
-    for name, moment in (("reviewed_at", claimed), ("client_now", client_now)):
-        if moment is not None and moment < _EARLIEST:
-            raise Invalid({name: ["This is before the year 2000. Set the clock of the device."]})
-    moment = claimed if client_now is None else claimed + (now - client_now)
-    if moment < _EARLIEST:
+    _require_sane("reviewed_at", claimed)
+    if claimed + offset < _EARLIEST:
         raise Invalid({"reviewed_at": ["By client_now this is before the year 2000. Set the clock of the device."]})
-    return min(moment, now)
+    return claimed.astimezone(UTC) + offset
+
+
+def _require_sane(name: str, moment: datetime) -> None:
+    if moment < _EARLIEST:
+        raise Invalid({name: ["This is before the year 2000. Set the clock of the device."]})
+    if moment >= _LATEST:
+        raise Invalid({name: ["This is after the year 2999. Set the clock of the device."]})
 
 
 def _state_at(card: MemoCard, moment: datetime) -> CardState:
     """What became of the card. Raises CardDeleted or WaitsForReview, unless it could be rated at that moment."""
-    if card.deleted_at is not None:
-        if moment >= card.deleted_at:
-            raise CardDeleted(card.deleted_at)
-        return CardState.DELETED
-    if card.needs_review:
-        if card.unapproved_at is None or moment >= card.unapproved_at:
-            raise WaitsForReview
-        return CardState.WAITING
-    return CardState.LIVE
+    if card.deleted_at is not None and moment >= card.deleted_at:
+        raise CardDeleted(card.deleted_at)
+    if card.needs_review and (card.unapproved_at is None or moment >= card.unapproved_at):
+        raise WaitsForReview
+    return _present_state(card)
 
 
 def _present_state(card: MemoCard) -> CardState:
@@ -260,8 +469,18 @@ def _present_state(card: MemoCard) -> CardState:
     return CardState.WAITING if card.needs_review else CardState.LIVE
 
 
-def _repeated(stored: Review, body: tuple[object, ...]) -> Rated:
+def _repeated(stored: Review, learner_id: int, given: Given) -> Result:
     """The stored answer again, if the body is the same. Another's is refused in words that show nothing of it."""
+    body = (learner_id, given.card_id, str(given.outcome), given.reviewed_at, given.duration_ms)
     if body != (stored.learner_id, stored.card_id, stored.outcome, stored.claimed_at, stored.duration_ms):
-        raise ReviewIdReused
+        return ReviewIdReused()
     return Rated(review=stored, repeated=True, card_state=_present_state(stored.card))
+
+
+def _result_within(result: Result, first: Given, given: Given) -> Result:
+    """The result of an answer whose id `first` bears, maybe for the second time in one request."""
+    if given is first:
+        return result
+    if given != first:
+        return ReviewIdReused()
+    return replace(result, repeated=True) if isinstance(result, Rated) else result
