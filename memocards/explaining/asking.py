@@ -1,0 +1,155 @@
+"""One request to an OpenAI-compatible endpoint: a question goes in, an explanation comes out, or a sentence why not.
+
+Knows nothing of the database, and must be called outside any transaction: an answer may take minutes.
+"""
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from django.conf import settings
+
+from memocards.models import TEXT_LIMIT
+
+_REASON_LIMIT = 500
+_LONGEST_WAIT_SECONDS = 3600.0
+
+_INSTRUCTIONS = (
+    "You explain exam questions to learners. You are given a question, its numbered choices and the number of the "
+    "right one. Explain why that choice is right and why each of the others is not. Write Markdown, in the language "
+    "in which the question itself is written. Answer with the explanation alone: no greeting, no repetition of the "
+    "question, no code fence around the whole."
+)
+
+
+@dataclass(frozen=True)
+class Content:
+    """What an explanation explains. An answer to other content than the question's present one is void."""
+
+    stem: str
+    choices: tuple[str, ...]
+    answer: int
+
+
+class NoAnswer(Exception):
+    """Nothing came that can be stored. `str(error)` is a sentence for the admin, without secrets.
+
+    `wait_seconds`: how long the endpoint asked to be left alone; 0 if it did not say.
+    """
+
+    def __init__(self, reason: str, *, wait_seconds: float = 0.0) -> None:
+        super().__init__(_printable(reason))
+        self.wait_seconds = wait_seconds
+
+
+def ask(content: Content) -> str:
+    """The explanation as Markdown: not blank, at most TEXT_LIMIT characters. Raises NoAnswer."""
+    if not settings.LLM_BASE_URL:
+        raise NoAnswer("No endpoint is set.")
+    return asyncio.run(_ask_in_time(content))
+
+
+def messages_for(content: Content) -> list[dict[str, str]]:
+    """The conversation as the protocol wants it: instructions, then the question with its choices and answer."""
+    choices = "\n".join(f"{number}. {choice}" for number, choice in enumerate(content.choices, start=1))
+    question = f"{content.stem}\n\n{choices}\n\nThe right choice: {content.answer}"
+    return [{"role": "system", "content": _INSTRUCTIONS}, {"role": "user", "content": question}]
+
+
+async def _ask_in_time(content: Content) -> str:
+    # Of the client's own timeouts each holds for one read only: an endpoint that drips could go on for ever.
+    try:
+        async with asyncio.timeout(settings.LLM_TIMEOUT_SECONDS):
+            return _text_of(await _request(content))
+    except TimeoutError:
+        raise NoAnswer(f"The endpoint did not answer within {settings.LLM_TIMEOUT_SECONDS} seconds.") from None
+
+
+async def _request(content: Content) -> Any:
+    """Whatever the endpoint answered: the package does not check it."""
+    # A third of a second, which only the worker should pay.
+    import openai
+
+    client = openai.AsyncOpenAI(
+        base_url=settings.LLM_BASE_URL,
+        # The package will not begin without one.
+        api_key=settings.LLM_API_KEY or "none",
+        timeout=settings.LLM_TIMEOUT_SECONDS,
+        # Attempts are counted, spaced and shown by work.py.
+        max_retries=0,
+    )
+    # What the package would take from the environment is meant for somebody else.
+    headers: dict[str, Any] = {"OpenAI-Organization": openai.Omit(), "OpenAI-Project": openai.Omit()}
+    if not settings.LLM_API_KEY:
+        headers["Authorization"] = openai.Omit()
+    messages: Any = messages_for(content)
+    try:
+        async with client:
+            return await client.chat.completions.create(
+                model=settings.LLM_MODEL, messages=messages, extra_headers=headers
+            )
+    except openai.APITimeoutError:
+        raise TimeoutError from None
+    except openai.APIStatusError as error:
+        said = _message_in(error.body)
+        raise NoAnswer(
+            f"The endpoint refused with status {error.status_code}{f': {said}' if said else '.'}",
+            wait_seconds=_retry_after(error.response.headers),
+        ) from None
+    except openai.APIConnectionError as error:
+        raise NoAnswer(f"The endpoint could not be reached, or hung up: {error.__cause__ or error}") from None
+    except Exception as error:
+        # Whatever the package trips over in an answer: a job must end in a reason, never in a traceback.
+        raise NoAnswer(f"The endpoint's answer could not be read ({type(error).__name__}).") from None
+
+
+def _text_of(completion: Any) -> str:
+    try:
+        choice = completion.choices[0]
+        text, ending = choice.message.content, choice.finish_reason
+    except (AttributeError, IndexError, KeyError, TypeError):
+        raise NoAnswer("The endpoint's answer is not a chat completion of the OpenAI protocol.") from None
+    if ending == "length":
+        raise NoAnswer("The answer was cut off: the endpoint's limit of tokens is too low for it.")
+    if ending == "content_filter":
+        raise NoAnswer("The endpoint's content filter withheld the answer.")
+    if text is None or text == "":
+        raise NoAnswer("The answer was empty.")
+    if not isinstance(text, str):
+        raise NoAnswer("The endpoint's answer is not a chat completion of the OpenAI protocol.")
+    text = text.strip()
+    if not text:
+        raise NoAnswer("The answer was empty.")
+    if len(text) > TEXT_LIMIT:
+        raise NoAnswer(f"The answer has {len(text):,} characters, and an explanation at most {TEXT_LIMIT:,}.")
+    if "\0" in text:
+        raise NoAnswer("The answer holds a NUL character.")
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise NoAnswer("The answer holds half a character (a lone surrogate).") from None
+    return text
+
+
+def _message_in(body: object) -> str:
+    """What the endpoint said in an error: {"message": …} as the package unwraps it, or the beginning of a text."""
+    if isinstance(body, dict):
+        body = body.get("message") or body.get("detail") or ""
+    return body if isinstance(body, str) else ""
+
+
+def _retry_after(headers: Mapping[str, str]) -> float:
+    """Seconds from a Retry-After header. The form with a date is rare here, and our own pause does as well."""
+    text = headers.get("retry-after", "").strip()
+    if not text.isascii() or not text.isdigit():
+        return 0.0
+    return min(float(text), _LONGEST_WAIT_SECONDS)
+
+
+def _printable(reason: str) -> str:
+    """One line that PostgreSQL takes, and without the key, which some endpoints repeat in their refusal."""
+    if settings.LLM_API_KEY:
+        reason = reason.replace(settings.LLM_API_KEY, "…")
+    line = " ".join("".join(letter if letter.isprintable() else " " for letter in reason).split())
+    return line if len(line) <= _REASON_LIMIT else f"{line[: _REASON_LIMIT - 1]}…"
