@@ -1,4 +1,5 @@
 # make run and make test need Python 3.11 or newer, and nothing else.
+.DEFAULT_GOAL := help
 
 PYTHON ?= $(shell for python in python3.13 python3.12 python3.11 python3.14 python3 python; do \
 	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; done)
@@ -7,7 +8,8 @@ BIN := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 export PORT VIEWER_PORT
 
-.PHONY: help run test test-long lint setup clean
+.PHONY: help run test test-long lint setup browser openapi soak clean
+MINUTES ?= 10
 
 help:
 	@echo "make run        set everything up, load sample content, start hub, relay and viewer"
@@ -15,12 +17,14 @@ help:
 	@echo "make test-long  the tests that take long"
 	@echo "make lint       the checks alone"
 	@echo "make setup      the virtual environment alone"
+	@echo "make openapi    write docs/openapi.json anew after a change of the API"
+	@echo "make soak       writers, kills and restarts for MINUTES=10; fails on a mismatch"
 	@echo "make clean      delete the environment and, if you say so, the data"
 
 run: $(VENV)/.run-ready
 	@$(BIN)/python -m studyhub.launch
 
-test: lint
+test: lint browser
 	@echo "Testing the hub …"
 	@$(BIN)/pytest -n 2
 	@echo "Testing the viewer …"
@@ -38,9 +42,24 @@ lint: $(VENV)/.dev-ready
 	@$(BIN)/lint-imports
 	@$(BIN)/djlint --check --lint memocards publish studyhub viewer --quiet
 	@$(BIN)/python manage.py makemigrations --check --dry-run
-	@$(BIN)/python -m viewer makemigrations --check --dry-run
 
 setup: $(VENV)/.dev-ready
+
+# The browser tests skip without one.
+browser:
+	@{ command -v chromium || command -v chromium-browser || command -v google-chrome; } >/dev/null || { \
+		if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+			echo "Installing Chromium for the browser tests …"; \
+			apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq chromium >/dev/null; \
+		fi; } || true
+	@{ command -v chromium || command -v chromium-browser || command -v google-chrome; } >/dev/null || \
+		echo "No Chromium found, so the browser tests are skipped. On Debian or Ubuntu: apt install chromium"
+
+openapi: $(VENV)/.dev-ready
+	@$(BIN)/python manage.py export_openapi_schema --api studyhub.api.api --indent 2 --output docs/openapi.json
+
+soak: $(VENV)/.dev-ready
+	@$(BIN)/python -m bench.soak --minutes $(MINUTES)
 
 $(VENV)/bin/python:
 	@test -n "$(PYTHON)" || { echo "StudyHub needs Python 3.11 or newer. Install it, or name it: make PYTHON=/path/to/python3.12"; exit 1; }

@@ -4,10 +4,11 @@ from typing import Any, TypeVar
 
 from django.db.models import Model, QuerySet
 from django.http import HttpRequest
-from ninja import PatchDict, Query, Router
+from ninja import PatchDict, Query, Router, Status
 
 from memocards import cards, questions, rating, topics
 from memocards.errors import NotFound
+from memocards.explaining import requesting
 from memocards.models import MemoCard, Question, Topic
 from memocards.schemas import (
     CardIn,
@@ -34,6 +35,7 @@ from memocards.schemas import (
 from publish.transactions import in_transaction
 from studyhub.authentication import learner_auth, learner_of, require_permission, staff_auth
 from studyhub.problems import problems
+from studyhub.throttling import rating_throttle
 
 M = TypeVar("M", bound=Model)
 
@@ -56,9 +58,9 @@ def list_topics(request: HttpRequest, query: Query[PageQuery]) -> dict[str, Any]
 
 @topics_router.post("", response={201: TopicOut, **WRITE}, summary="Create a topic")
 @in_transaction
-def create_topic(request: HttpRequest, body: TopicIn) -> tuple[int, Topic]:
+def create_topic(request: HttpRequest, body: TopicIn) -> Status[Topic]:
     require_permission(request, "memocards.add_topic")
-    return 201, topics.create_topic(**body.dict())
+    return Status(201, topics.create_topic(**body.dict()))
 
 
 @topics_router.get("/{topic_id}", response={200: TopicOut, **WRITE}, summary="Read a topic")
@@ -76,11 +78,11 @@ def update_topic(request: HttpRequest, topic_id: Id, body: PatchDict[TopicIn]) -
 
 @topics_router.delete("/{topic_id}", response={204: None, **WRITE}, summary="Delete a topic")
 @in_transaction
-def delete_topic(request: HttpRequest, topic_id: Id, cascade: bool = False) -> tuple[int, None]:
+def delete_topic(request: HttpRequest, topic_id: Id, cascade: bool = False) -> Status[None]:
     """Refused with 409 while it has questions or cards, unless `cascade` asks to delete them too."""
     require_permission(request, "memocards.delete_topic")
     topics.delete_topic(topic_id=topic_id, cascade=cascade)
-    return 204, None
+    return Status(204, None)
 
 
 @topics_router.post("/{topic_id}/restore", response={200: TopicOut, **WRITE}, summary="Restore a topic")
@@ -102,9 +104,9 @@ def list_questions(request: HttpRequest, query: Query[ContentQuery]) -> dict[str
 
 @questions_router.post("", response={201: QuestionOut, **WRITE}, summary="Create a question")
 @in_transaction
-def create_question(request: HttpRequest, body: QuestionIn) -> tuple[int, Question]:
+def create_question(request: HttpRequest, body: QuestionIn) -> Status[Question]:
     require_permission(request, "memocards.add_question")
-    return 201, questions.create_question(**body.dict())
+    return Status(201, questions.create_question(**body.dict()))
 
 
 @questions_router.post("/approve", response={200: ChangedOut, **WRITE}, summary="Approve questions")
@@ -136,11 +138,11 @@ def update_question(request: HttpRequest, question_id: Id, body: PatchDict[Quest
 
 @questions_router.delete("/{question_id}", response={204: None, **WRITE}, summary="Delete a question")
 @in_transaction
-def delete_question(request: HttpRequest, question_id: Id) -> tuple[int, None]:
+def delete_question(request: HttpRequest, question_id: Id) -> Status[None]:
     require_permission(request, "memocards.delete_question")
     if not questions.delete_questions(question_ids=[question_id]):
         _get(Question, question_id)
-    return 204, None
+    return Status(204, None)
 
 
 @questions_router.post("/{question_id}/restore", response={200: QuestionOut, **WRITE}, summary="Restore a question")
@@ -169,6 +171,17 @@ def delete_explanation(request: HttpRequest, question_id: Id) -> Question:
     return questions.clear_explanation(question_id=question_id)
 
 
+@questions_router.post(
+    "/{question_id}/explanation/request", response={200: QuestionOut, **WRITE}, summary="Have the explanation written"
+)
+@in_transaction
+def request_explanation(request: HttpRequest, question_id: Id) -> Question:
+    """A worker writes it, and `explanation_status` says how far it is. While one is under way nothing changes. 409
+    where the question has an explanation, and where no endpoint is set that could write one."""
+    require_permission(request, "memocards.change_question")
+    return requesting.request_explanation(question_id=question_id)
+
+
 # Study cards
 
 
@@ -180,10 +193,10 @@ def list_cards(request: HttpRequest, query: Query[ContentQuery]) -> dict[str, An
 
 @cards_router.post("", response={201: CardOut, **WRITE}, summary="Create a card")
 @in_transaction
-def create_card(request: HttpRequest, body: CardIn) -> tuple[int, MemoCard]:
+def create_card(request: HttpRequest, body: CardIn) -> Status[MemoCard]:
     """A new card waits for review."""
     require_permission(request, "memocards.add_memocard")
-    return 201, cards.create_card(**body.dict())
+    return Status(201, cards.create_card(**body.dict()))
 
 
 @cards_router.post("/approve", response={200: ChangedOut, **WRITE}, summary="Approve cards")
@@ -209,11 +222,11 @@ def update_card(request: HttpRequest, card_id: Id, body: PatchDict[CardIn]) -> M
 
 @cards_router.delete("/{card_id}", response={204: None, **WRITE}, summary="Delete a card")
 @in_transaction
-def delete_card(request: HttpRequest, card_id: Id) -> tuple[int, None]:
+def delete_card(request: HttpRequest, card_id: Id) -> Status[None]:
     require_permission(request, "memocards.delete_memocard")
     if not cards.delete_cards(card_ids=[card_id]):
         _get(MemoCard, card_id)
-    return 204, None
+    return Status(204, None)
 
 
 @cards_router.post("/{card_id}/restore", response={200: CardOut, **WRITE}, summary="Restore a card")
@@ -226,8 +239,9 @@ def restore_card(request: HttpRequest, card_id: Id) -> MemoCard:
 
 @cards_router.post(
     "/{card_id}/rate",
-    response={200: RatedOut, **problems(401, 403, 404, 409, 410, 422, 503)},
+    response={200: RatedOut, **problems(401, 403, 404, 409, 410, 422, 429, 503)},
     auth=learner_auth,
+    throttle=[rating_throttle],
     summary="Rate a card",
 )
 @in_transaction
@@ -238,14 +252,16 @@ def rate_card(request: HttpRequest, card_id: Id, body: RateIn) -> RatedOut:
 
 @cards_router.post(
     "/{card_id}/undo",
-    response={200: UndoneOut, **problems(401, 403, 404, 422, 503)},
+    response={200: UndoneOut, **problems(401, 403, 404, 422, 429, 503)},
     auth=learner_auth,
+    throttle=[rating_throttle],
     summary="Take an answer back",
 )
 @in_transaction
-def undo_review(request: HttpRequest, card_id: Id, body: UndoIn) -> UndoneOut:
+def undo_review(request: HttpRequest, card_id: Id, body: UndoIn | None = None) -> UndoneOut:
     """After the only answer to a card is taken back the card is unseen again."""
-    review = rating.undo_review(learner_id=learner_of(request), card_id=card_id, **body.dict())
+    review_id = None if body is None else body.review_id
+    review = rating.undo_review(learner_id=learner_of(request), card_id=card_id, review_id=review_id)
     assert review.undone_at is not None  # noqa: S101
     return UndoneOut(review_id=review.pk, card_id=review.card_id, undone_at=review.undone_at)
 

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from uuid import UUID
 
 from ninja import Schema
-from pydantic import AfterValidator, AwareDatetime, ConfigDict, Field, StringConstraints
+from pydantic import AfterValidator, AwareDatetime, BeforeValidator, ConfigDict, Field, StringConstraints
 
 from memocards.models import TEXT_LIMIT
 from memocards.rating import CardState, Rated
@@ -24,6 +24,16 @@ def _not_blank(text: str) -> str:
     return text
 
 
+def _only_text(value: object) -> object:
+    if not isinstance(value, str):
+        raise ValueError("This must be a text.")
+    return value
+
+
+def _as_outcome(value: object) -> object:
+    return Outcome(value) if isinstance(value, str) and value in list(Outcome) else value
+
+
 Plain = AfterValidator(_without_nul)
 Filled = AfterValidator(_not_blank)
 Text = Annotated[str, StringConstraints(max_length=TEXT_LIMIT), Plain]
@@ -31,13 +41,18 @@ FilledText = Annotated[Text, Filled]
 ShortText = Annotated[str, StringConstraints(max_length=200), Plain]
 Tag = Annotated[str, StringConstraints(min_length=1, max_length=100), Plain]
 Choice = Annotated[str, StringConstraints(min_length=1, max_length=TEXT_LIMIT), Plain]
+# JSON has texts for these; a number is a mistake, though it could be read as a time.
+MomentText = Annotated[AwareDatetime, BeforeValidator(_only_text), Field(strict=False)]
+DayText = Annotated[date, BeforeValidator(_only_text), Field(strict=False)]
+UuidText = Annotated[UUID, BeforeValidator(_only_text), Field(strict=False)]
+OutcomeText = Annotated[Outcome, BeforeValidator(_as_outcome)]
 Id = Annotated[int, Field(ge=1, le=2**63 - 1)]
 
 
 class Strict(Schema):
-    """A body in which a misspelt field is an error, not silence."""
+    """A body in which a misspelt field is an error, not silence, and `false` is not 0."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", strict=True)
 
 
 class TopicIn(Strict):
@@ -45,7 +60,7 @@ class TopicIn(Strict):
     description: Text = ""
     position: Annotated[int, Field(ge=0, le=2**31 - 1)] = 0
     scheduler: Literal["ladder", "fsrs"] = "ladder"
-    exam_date: date | None = None
+    exam_date: DayText | None = None
 
 
 class TopicOut(Schema):
@@ -126,10 +141,10 @@ class ChangedOut(Schema):
 
 
 class RateIn(Strict):
-    review_id: UUID = Field(description="Made by the client, new for each answer. Sent again, it changes nothing.")
-    outcome: Outcome
-    reviewed_at: AwareDatetime | None = Field(None, description="When the learner answered. Left out: now.")
-    client_now: AwareDatetime | None = Field(
+    review_id: UuidText = Field(description="Made by the client, new for each answer. Sent again, it changes nothing.")
+    outcome: OutcomeText
+    reviewed_at: MomentText | None = Field(None, description="When the learner answered. Left out: now.")
+    client_now: MomentText | None = Field(
         None,
         description="The client's clock as it sends this: the difference to the hub's corrects `reviewed_at`.",
     )
@@ -164,7 +179,7 @@ class RatedOut(Schema):
 
 
 class UndoIn(Strict):
-    review_id: UUID | None = Field(None, description="Left out: the learner's last answer to this card.")
+    review_id: UuidText | None = Field(None, description="Left out: the learner's last answer to this card.")
 
 
 class UndoneOut(Schema):

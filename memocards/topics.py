@@ -3,12 +3,13 @@
 from collections.abc import Collection, Mapping
 from typing import Any
 
+from django.db import IntegrityError
 from django.db.models import Q
 from django.utils import timezone
 
 from memocards.errors import Conflict, NotFound, TopicHasContent
 from memocards.models import MemoCard, Question, Topic
-from memocards.writing import lock_keys, lock_row, save_valid, share_rows
+from memocards.writing import lock_keys, lock_row, refusal, save_valid, share_rows
 from publish.services import enqueue_card_publish, enqueue_question_publish, enqueue_topic_publish
 from publish.transactions import in_transaction
 
@@ -81,7 +82,11 @@ def require_open_topics(topic_ids: Collection[int]) -> None:
 
 def _write_deleted_at(topic: Topic, questions: list[int], cards: list[int]) -> None:
     now = timezone.now()
-    topic.save(update_fields=["deleted_at", "updated_at"])
+    try:
+        topic.save(update_fields=["deleted_at", "updated_at"])
+    except IntegrityError as error:
+        # Restored, while another topic was just given the name.
+        raise refusal(Topic, error) from error
     Question.objects.filter(pk__in=questions).update(deleted_at=topic.deleted_at, updated_at=now)
     MemoCard.objects.filter(pk__in=cards).update(deleted_at=topic.deleted_at, updated_at=now)
     enqueue_topic_publish(topic)

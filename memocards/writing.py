@@ -7,6 +7,7 @@ from django.core.exceptions import NON_FIELD_ERRORS, ValidationError
 from django.db import IntegrityError, models
 from django.db.models import Q
 from django.utils import timezone
+from django.utils.translation import gettext as _
 
 from memocards.errors import Conflict, Invalid, NotFound
 
@@ -28,6 +29,8 @@ def lock_keys(model: type[models.Model], where: Q) -> list[int]:
 
 def share_rows(model: type[M], keys: Collection[int]) -> list[M]:
     """These rows, by primary key: nobody changes them until the transaction ends, but others may share them."""
+    if not keys:
+        return []
     sql, params = model._base_manager.filter(pk__in=keys).order_by("pk").query.sql_with_params()
     return list(model._base_manager.raw(f"{sql} FOR SHARE", params))
 
@@ -48,21 +51,22 @@ def save_valid(row: models.Model, changes: Mapping[str, Any]) -> None:
     for name, value in changes.items():
         setattr(row, name, value)
     try:
+        _refuse_nulls(row, changes)
         row.clean_fields()
         row.clean()
     except ValidationError as error:
-        raise Invalid(error.message_dict) from error
+        raise Invalid({_column(row, name): found for name, found in error.message_dict.items()}) from error
     try:
         if row._state.adding:
             row.save(force_insert=True)
         elif changes:
             row.save(update_fields=[*changes, "updated_at"])
     except IntegrityError as error:
-        raise _refusal(type(row), error) from error
+        raise refusal(type(row), error) from error
 
 
-def _refusal(model: type[models.Model], error: IntegrityError) -> Exception:
-    """The constraint's own sentence, where the model declares one."""
+def refusal(model: type[models.Model], error: IntegrityError) -> Exception:
+    """What to raise for a broken constraint: its own sentence, where the model declares it; else the error itself."""
     diagnosis = getattr(error.__cause__, "diag", None)
     for constraint in model._meta.constraints:
         if diagnosis is not None and constraint.name == diagnosis.constraint_name:
@@ -71,3 +75,16 @@ def _refusal(model: type[models.Model], error: IntegrityError) -> Exception:
                 return Conflict(sentence)
             return Invalid({NON_FIELD_ERRORS: [sentence]})
     return error
+
+
+def _refuse_nulls(row: models.Model, names: Collection[str]) -> None:
+    """clean_fields() passes over null in a field that may be blank, and the column would refuse it without a name."""
+    required = {name for field in row._meta.fields if not field.null for name in (field.name, field.attname)}
+    missing = [name for name in names if name in required and getattr(row, name) is None]
+    if missing:
+        raise ValidationError({name: _("This field cannot be null.") for name in missing})
+
+
+def _column(row: models.Model, name: str) -> str:
+    """A relation by its column, such as `topic_id`: that is what callers write."""
+    return name if name == NON_FIELD_ERRORS else str(getattr(row._meta.get_field(name), "attname", name))

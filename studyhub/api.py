@@ -1,18 +1,47 @@
 """The REST API: its routers, who may call, its errors and its documentation."""
 
+from http import HTTPStatus
+from typing import Any
+
 from ninja import NinjaAPI
+from ninja.openapi.schema import OpenAPISchema
 
 from memocards.api import cards_router, questions_router, topics_router
+from memocards.learner_api import learner_router
 from publish.api import feed_router
 from studyhub import problems
 
-api = NinjaAPI(
+_PROBLEM = {"$ref": "#/components/schemas/Problem"}
+
+
+class StudyHubAPI(NinjaAPI):
+    """NinjaAPI, whose document says that errors are problem+json, and what a body or its sender may run into."""
+
+    def get_openapi_schema(self, **options: Any) -> OpenAPISchema:
+        document = super().get_openapi_schema(**options)
+        for operations in document["paths"].values():
+            for operation in operations.values():
+                for response in operation["responses"].values():
+                    content = response.get("content", {}).get("application/json", {})
+                    if content.get("schema", {}).get("$ref") == _PROBLEM["$ref"]:
+                        response["content"] = {problems.CONTENT_TYPE: content}
+                for status in (400, 413) if "requestBody" in operation else ():
+                    operation["responses"][status] = {
+                        "description": HTTPStatus(status).phrase,
+                        "content": {problems.CONTENT_TYPE: {"schema": _PROBLEM}},
+                    }
+        return document
+
+
+api = StudyHubAPI(
     title="StudyHub",
     version="1",
     description="Topics, questions and study cards, ratings, and the feed of what is published.",
     urls_namespace="api",
 )
 problems.register(api)
+# First: /study-cards/due is not a card of that id.
+api.add_router("", learner_router)
 api.add_router("/topics", topics_router)
 api.add_router("/questions", questions_router)
 api.add_router("/study-cards", cards_router)

@@ -11,6 +11,7 @@ from honcho.environ import parse_procfile
 from honcho.manager import Manager
 
 VIEWER_SUBSCRIBER = "local viewer"
+EXPLANATIONS = "explanations"
 
 
 def main() -> int:
@@ -95,6 +96,8 @@ def _run_processes(viewer_token: str) -> int:
     manager = Manager()
     procfile = parse_procfile((settings.BASE_DIR / "Procfile").read_text())
     for name, command in procfile.processes.items():
+        if name == EXPLANATIONS and not settings.LLM_BASE_URL:
+            continue
         manager.add_process(name, command, env=environment, cwd=str(settings.BASE_DIR))
     manager.loop()
     # 130 is Ctrl-C, which is how one is meant to stop it.

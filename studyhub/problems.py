@@ -2,14 +2,15 @@
 
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from http import HTTPStatus
 from typing import Any
 
 import psycopg
+from django.conf import settings
 from django.core.exceptions import PermissionDenied, RequestDataTooBig
 from django.db import InterfaceError, OperationalError
-from django.http import Http404, HttpRequest, JsonResponse
+from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from ninja import NinjaAPI, Schema
 from ninja.errors import AuthenticationError, HttpError, ValidationError
 from pydantic import Field
@@ -57,6 +58,14 @@ _SENTENCES = {
     "database-away": "The database cannot be reached just now. Try again in a few seconds.",
 }
 
+# What Django answers by itself, before or after the API.
+_DJANGOS = {
+    400: "This request cannot be read.",
+    405: "This method is not possible here.",
+    413: "This request is too large.",
+    500: "Something failed here. It is in the log of the hub.",
+}
+
 
 def problem(status: int, slug: str, detail: str, **more: Any) -> dict[str, Any]:
     """The body of a problem: `detail` is a sentence for a person, `type` a stable word for a program."""
@@ -75,24 +84,41 @@ def describe(error: Exception) -> dict[str, Any] | None:
         if isinstance(error, kind):
             if slug == "database-away":
                 logger.error("The database did not answer: %s", error)
-            more: dict[str, Any] = {}
-            if isinstance(error, errors.Invalid):
-                more["errors"] = error.fields
-            if isinstance(error, InvalidParameter):
-                more["errors"] = {error.name: [str(error)]}
-            if isinstance(error, CursorExpired):
-                more["resync"] = True
-            return problem(status, slug, _SENTENCES.get(slug) or str(error) or HTTPStatus(status).phrase, **more)
+            sentence = _SENTENCES.get(slug) or str(error) or HTTPStatus(status).phrase
+            return problem(status, slug, sentence, **_particulars(error))
     return None
+
+
+def _particulars(error: Exception) -> dict[str, Any]:
+    """What a program needs besides the type: the fields that are wrong, or that it must start over."""
+    match error:
+        case errors.Invalid():
+            return {"errors": error.fields}
+        case InvalidParameter():
+            return {"errors": {error.name: [str(error)]}}
+        case MalformedCursor():
+            return {"errors": {"after": [str(error)]}}
+        case UnknownKind():
+            return {"errors": {"kinds": [str(error)]}}
+        case CursorExpired():
+            return {"resync": True}
+    return {}
 
 
 def headers_for(body: Mapping[str, Any]) -> dict[str, str]:
     """The headers that go with a problem's status."""
     if body["status"] == HTTPStatus.UNAUTHORIZED:
         return {"WWW-Authenticate": "Bearer"}
+    if body["status"] == HTTPStatus.METHOD_NOT_ALLOWED:
+        return {"Allow": "GET"}
     if body["status"] == HTTPStatus.SERVICE_UNAVAILABLE:
         return {"Retry-After": str(RETRY_AFTER_SECONDS)}
     return {}
+
+
+def slug_of(status: int) -> str:
+    """The word in the `type` of a problem that has no better one than its status."""
+    return {413: "too-large"}.get(status) or HTTPStatus(status).phrase.lower().replace(" ", "-")
 
 
 def answer_for(error: Exception) -> Answer | None:
@@ -140,7 +166,7 @@ def register(api: NinjaAPI) -> None:
 
     @api.exception_handler(HttpError)
     def http_error(request: HttpRequest, error: HttpError) -> JsonResponse:
-        return response(problem(error.status_code, HTTPStatus(error.status_code).name.lower(), str(error)))
+        return response(problem(error.status_code, slug_of(error.status_code), str(error)))
 
     @api.exception_handler(Http404)
     def not_found(request: HttpRequest, error: Http404) -> JsonResponse:
@@ -167,3 +193,24 @@ def not_found_page(request: HttpRequest, exception: Exception) -> Any:
     if request.path.startswith("/api/"):
         return response(problem(404, "not-found", f"There is nothing at {request.path}."))
     return page_not_found(request, exception)
+
+
+def problems_below_api(get_response: Callable[[HttpRequest], HttpResponse]) -> Callable[[HttpRequest], HttpResponse]:
+    """Middleware: below /api/ the errors that Django answers by itself are problems too."""
+
+    def answer(request: HttpRequest) -> HttpResponse:
+        found = get_response(request)
+        status = found.status_code
+        if (
+            status < HTTPStatus.BAD_REQUEST
+            or not request.path.startswith("/api/")
+            or found["Content-Type"] == CONTENT_TYPE
+            or (settings.DEBUG and status == HTTPStatus.INTERNAL_SERVER_ERROR)
+        ):
+            return found
+        told = response(problem(status, slug_of(status), _DJANGOS.get(status, HTTPStatus(status).phrase)))
+        if found.has_header("Allow"):
+            told["Allow"] = found["Allow"]
+        return told
+
+    return answer

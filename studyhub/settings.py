@@ -36,9 +36,11 @@ def _ladder(name: str, default: str) -> tuple[int, ...]:
         days = tuple(int(part) for part in text.split(","))
     except ValueError:
         days = ()
-    if not days or days[0] < 1 or any(later <= earlier for earlier, later in pairwise(days)):
+    rising = all(earlier < later for earlier, later in pairwise(days))
+    if not days or not rising or days[0] < 1 or days[-1] > 36_500:
         raise ImproperlyConfigured(
-            f"{name} is {text!r}. It may be whole days in rising order, separated by commas, such as {default}."
+            f"{name} is {text!r}. It may be whole days from 1 to 36500 in rising order, separated by commas, such as "
+            f"{default}."
         )
     return days
 
@@ -63,10 +65,53 @@ def _whole_number(name: str, *, default: int, lowest: int, highest: int) -> int:
     return int(text)
 
 
+def _llm_base_url() -> str:
+    """The value is not repeated: somebody may have written a password into it."""
+    text = os.environ.get("LLM_BASE_URL", "").strip()
+    try:
+        parts = urlsplit(text)
+        sound = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        sound = False
+    if text and not (sound and text.isprintable() and " " not in text and not set("@?#") & set(text)):
+        raise ImproperlyConfigured(
+            "LLM_BASE_URL may be the http or https address of an OpenAI-compatible endpoint, such as "
+            "http://localhost:11434/v1, with neither password nor query. A key belongs into LLM_API_KEY."
+        )
+    return text
+
+
+def _llm_model() -> str:
+    text = os.environ.get("LLM_MODEL", "").strip()
+    if len(text) > 200 or not text.isprintable():
+        raise ImproperlyConfigured("LLM_MODEL may be a model's name of at most 200 characters.")
+    if LLM_BASE_URL and not text:
+        raise ImproperlyConfigured("LLM_BASE_URL is set, but LLM_MODEL is not. Set it to the name of a model there.")
+    return text
+
+
+def _llm_api_key() -> str:
+    """The value is not repeated: it is a secret."""
+    text = os.environ.get("LLM_API_KEY", "").strip()
+    if not text.isascii() or not text.isprintable() or " " in text:
+        raise ImproperlyConfigured("LLM_API_KEY may be letters, digits and signs of ASCII, without blanks.")
+    return text
+
+
 def _secret_key() -> str:
     """SECRET_KEY from the environment, or one made on the first start and kept readable by its owner only."""
     if given := os.environ.get("SECRET_KEY", "").strip():
         return given
+    try:
+        return _kept_secret_key()
+    except OSError as error:
+        raise ImproperlyConfigured(
+            f"DATA_DIR is {str(DATA_DIR)!r}, where the secret key cannot be kept: {error.strerror}. It may be a "
+            "directory that is yours to write; a missing one is made."
+        ) from error
+
+
+def _kept_secret_key() -> str:
     path = DATA_DIR / "secret-key"
     if not path.exists():
         DATA_DIR.mkdir(parents=True, exist_ok=True)
@@ -95,11 +140,17 @@ def _database() -> dict[str, Any]:
             "EMBEDDED": {"DIRECTORY": DATA_DIR / "postgres", "PARAMETERS": {"jit": "off"}},
             **common,
         }
-    if urlsplit(url).scheme not in {"postgres", "postgresql"}:
+    try:
+        parts = urlsplit(url)
+        named = parts.scheme in {"postgres", "postgresql"} and parts.path.strip("/") and parts.port != 0
+    except ValueError:  # a port or an address that there cannot be
+        named = False
+    if not named:
+        # Without the value: it may hold a password.
         raise ImproperlyConfigured(
             "DATABASE_URL may be postgres://USER:PASSWORD@HOST:PORT/NAME. Leave it unset to use the PostgreSQL "
             "that comes with StudyHub."
-        )
+        ) from None
     return {**env.db_url_config(url), **common}
 
 
@@ -122,8 +173,18 @@ STUDY_TIME_ZONE = _time_zone("STUDY_TIME_ZONE", "UTC")
 DAY_ROLLOVER_HOUR = _whole_number("DAY_ROLLOVER_HOUR", default=4, lowest=0, highest=23)
 LADDER_DAYS = _ladder("LADDER_DAYS", "1,3,7,14,30")
 
+# Who writes explanations. Without an endpoint people do, and nothing is deferred.
+LLM_BASE_URL = _llm_base_url()
+LLM_MODEL = _llm_model()
+LLM_API_KEY = _llm_api_key()
+LLM_TIMEOUT_SECONDS: float = _whole_number("LLM_TIMEOUT_SECONDS", default=120, lowest=1, highest=3600)
+
+# For one learner's token or session. A hand is slower; a program sends batches.
+RATINGS_PER_MINUTE = 600
+RATING_BATCHES_PER_MINUTE = 60
+
 INSTALLED_APPS = [
-    "django.contrib.admin",
+    "studyhub.apps.StudyHubAdminConfig",
     "django.contrib.auth",
     "django.contrib.contenttypes",
     "django.contrib.sessions",
@@ -132,12 +193,15 @@ INSTALLED_APPS = [
     "django.contrib.staticfiles",
     "django.contrib.postgres",
     "ninja",
+    # Jobs: its tables, and its app, which finds memocards/tasks.py by its name.
+    "procrastinate.contrib.django",
     "studyhub.apps.StudyHubConfig",
     "publish.apps.PublishConfig",
     "memocards.apps.MemocardsConfig",
 ]
 
 MIDDLEWARE = [
+    "studyhub.problems.problems_below_api",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "csp.middleware.CSPMiddleware",
@@ -146,6 +210,7 @@ MIDDLEWARE = [
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "studyhub.login_throttle.FailedLoginThrottle",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
 ]
@@ -180,6 +245,8 @@ AUTH_PASSWORD_VALIDATORS = [
 
 LANGUAGE_CODE = "en"
 LANGUAGES = [("en", "English"), ("ko", "한국어")]
+LOGIN_URL = "login"
+LOGIN_REDIRECT_URL = "api:openapi-view"
 USE_I18N = True
 USE_TZ = True
 TIME_ZONE = "UTC"
@@ -218,5 +285,10 @@ LOGGING = {
     "formatters": {"line": {"format": "{asctime} {levelname} {name}: {message}", "style": "{"}},
     "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line", "stream": sys.stderr}},
     "root": {"handlers": ["console"], "level": "INFO"},
-    "loggers": {"django": {"handlers": [], "level": "INFO", "propagate": True}},
+    "loggers": {
+        "django": {"handlers": [], "level": "INFO", "propagate": True},
+        # Several lines a job, and a few every minute.
+        "procrastinate": {"level": "WARNING"},
+        "httpx2": {"level": "WARNING"},
+    },
 }

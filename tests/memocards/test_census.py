@@ -1,0 +1,283 @@
+"""The census: every service that writes what is published is run here, and must tell the outbox what it did.
+
+A service that this list does not know fails the first test: add it, with a situation in which it changes something.
+"""
+
+import importlib
+import inspect
+import pkgutil
+import uuid
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from io import BytesIO
+from typing import Any
+
+import pytest
+from django.utils import timezone
+from pytest_django.fixtures import Settings
+
+import memocards
+from memocards import cards, erasing, importing, questions, rating, rescheduling, sample, topics
+from memocards.explaining import requesting
+from memocards.models import MemoCard, Question, Topic
+from memocards.rating import Given
+from memocards.scheduling import Outcome
+from tests.factories import MemoCardFactory, QuestionFactory, TopicFactory, UserFactory
+from tests.memocards.outbox import forget, told, truth
+
+LONG_AGO = datetime(2024, 1, 1, tzinfo=UTC)
+GOOD = Outcome.GOOD
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+Run = Callable[[], object]
+Situation = Callable[[], Run]
+
+# They call services, and write nothing themselves; or they write only who looks at what, which nobody publishes.
+PASSED_OVER = ("memocards.api", "memocards.learner_api", "memocards.admin", "memocards.review")
+
+# Public, and no writers of what is published; or unsafe alone, and so run by those that are listed below.
+OTHERS = {
+    "memocards.topics.require_open_topics",
+    "memocards.rating.lock_learner",
+    "memocards.rating.study_clock",
+    "memocards.rating.scheduler_of",
+    "memocards.rating.as_progress",
+    "memocards.rating.fill_row",
+    "memocards.rating.write_progress",
+    "memocards.rating.answers_by_card",
+    "memocards.rescheduling.outdated",
+    "memocards.erasing.count_of",
+    "memocards.explaining.requesting.endpoint_is_set",
+    "memocards.explaining.requesting.content_of",
+    "memocards.explaining.requesting.is_under_way",
+    "memocards.explaining.requesting.ask_for",
+    "memocards.explaining.requesting.defer",
+    "memocards.explaining.requesting.job_manager",
+    # Needs an endpoint to ask: see test_explaining.py.
+    "memocards.explaining.work.explain",
+    "memocards.explaining.work.retry_stalled",
+    "memocards.study_settings.read_settings",
+    "memocards.study_settings.change_settings",
+    "memocards.importing.storing.preview",
+    "memocards.sample.topic_files",
+    "memocards.sample.create_demo_users",
+}
+
+
+def topic(**fields: Any) -> Topic:
+    return TopicFactory.create(**fields)
+
+
+def question(**fields: Any) -> Question:
+    return QuestionFactory.create(explanation="Because.", explanation_status="ready", **fields)
+
+
+def card(**fields: Any) -> MemoCard:
+    return MemoCardFactory.create(**fields)
+
+
+def full_topic(*, deleted: bool) -> Topic:
+    deleted_at = LONG_AGO if deleted else None
+    made = topic(deleted_at=deleted_at)
+    question(topic=made, deleted_at=deleted_at)
+    card(topic=made, deleted_at=deleted_at)
+    return made
+
+
+def rated(**fields: Any) -> tuple[int, int]:
+    """A learner and a card that the learner rated."""
+    learner, made = UserFactory.create(), card(**fields)
+    at = timezone.now() - timedelta(days=9)
+    rating.rate_card(learner_id=learner.pk, card_id=made.pk, review_id=uuid.uuid4(), outcome=GOOD, reviewed_at=at)
+    return learner.pk, made.pk
+
+
+def moved_card() -> Run:
+    _learner, key = rated()
+    target = topic().pk
+    return lambda: cards.update_card(card_id=key, changes={"topic_id": target})
+
+
+def moved_cards() -> Run:
+    _learner, key = rated()
+    target = topic().pk
+    return lambda: cards.move_cards(card_ids=[key], topic_id=target)
+
+
+def second_answer() -> Run:
+    learner, key = rated()
+    return lambda: rating.rate_card(learner_id=learner, card_id=key, review_id=uuid.uuid4(), outcome=Outcome.AGAIN)
+
+
+def answers_made_offline() -> Run:
+    learner, key = rated()
+    given = [Given(key, uuid.uuid4(), GOOD), Given(card().pk, uuid.uuid4(), GOOD)]
+    return lambda: rating.rate_cards(learner_id=learner, answers=given)
+
+
+def imported() -> Run:
+    """A new card, and a live one that the file changes: it goes back to review."""
+    known = card(external_id="known")
+    file = BytesIO(b"external_id,front,back\nknown,Changed,Back\nnew,Front,Back\n")
+    return lambda: importing.store(importing.read(file, name="cards.csv"), topic=known.topic.name)
+
+
+def undone_answer() -> Run:
+    learner, key = rated()
+    return lambda: rating.undo_review(learner_id=learner, card_id=key)
+
+
+def erased_learner() -> Run:
+    learner, _key = rated()
+    return lambda: erasing.erase_learner(learner_id=learner)
+
+
+def rescheduled() -> Run:
+    learner, _key = rated()
+    Topic.objects.update(scheduler="fsrs")
+    return lambda: rescheduling.reschedule_page(learner_id=learner)
+
+
+def service(function: Callable[..., object], **arguments: Callable[[], object]) -> Situation:
+    """The function, with arguments that are made first."""
+
+    def situation() -> Run:
+        made = {name: make() for name, make in arguments.items()}
+        return lambda: function(**made)
+
+    return situation
+
+
+def key_of(make: Callable[..., Any], **fields: Any) -> Callable[[], int]:
+    return lambda: make(**fields).pk
+
+
+def keys_of(make: Callable[..., Any], **fields: Any) -> Callable[[], list[int]]:
+    return lambda: [make(**fields).pk for _ in range(2)]
+
+
+def value(given: Any) -> Callable[[], Any]:
+    return lambda: given
+
+
+SENT_BACK: dict[str, Any] = {"needs_review": True, "sent_back_at": LONG_AGO, "sent_back_reason": "Wrong."}
+
+SITUATIONS: dict[str, Situation] = {
+    "memocards.topics.create_topic": service(topics.create_topic, name=value("Rivers")),
+    "memocards.topics.update_topic": service(
+        topics.update_topic, topic_id=key_of(topic), changes=value({"name": "Lakes"})
+    ),
+    "memocards.topics.delete_topic": service(
+        topics.delete_topic, topic_id=key_of(full_topic, deleted=False), cascade=value(True)
+    ),
+    "memocards.topics.restore_topic": service(topics.restore_topic, topic_id=key_of(full_topic, deleted=True)),
+    "memocards.questions.create_question": service(
+        questions.create_question,
+        topic_id=key_of(topic),
+        stem=value("Which?"),
+        choices=value(["a", "b"]),
+        answer=value(1),
+    ),
+    "memocards.questions.update_question": service(
+        questions.update_question, question_id=key_of(question), changes=value({"answer": 2})
+    ),
+    "memocards.questions.set_explanation": service(
+        questions.set_explanation, question_id=key_of(question), body=value("For another reason.")
+    ),
+    "memocards.questions.clear_explanation": service(questions.clear_explanation, question_id=key_of(question)),
+    "memocards.questions.approve_questions": service(
+        questions.approve_questions, question_ids=keys_of(question, needs_review=True)
+    ),
+    "memocards.questions.unapprove_questions": service(questions.unapprove_questions, question_ids=keys_of(question)),
+    "memocards.questions.delete_questions": service(questions.delete_questions, question_ids=keys_of(question)),
+    "memocards.questions.restore_questions": service(
+        questions.restore_questions, question_ids=keys_of(question, deleted_at=LONG_AGO)
+    ),
+    "memocards.cards.create_card": service(
+        cards.create_card,
+        topic_id=key_of(topic),
+        front=value("Front"),
+        back=value("Back"),
+        needs_review=value(False),
+    ),
+    "memocards.cards.update_card": moved_card,
+    "memocards.cards.approve_cards": service(
+        cards.approve_cards, card_ids=keys_of(card, needs_review=True), reviewer_id=value(None)
+    ),
+    "memocards.cards.unapprove_cards": service(cards.unapprove_cards, card_ids=keys_of(card)),
+    "memocards.cards.delete_cards": service(cards.delete_cards, card_ids=keys_of(card)),
+    "memocards.cards.restore_cards": service(cards.restore_cards, card_ids=keys_of(card, deleted_at=LONG_AGO)),
+    "memocards.questions.send_back_questions": service(
+        questions.send_back_questions, question_ids=keys_of(question), reason=value("Wrong."), reviewer_id=value(None)
+    ),
+    "memocards.questions.take_back_questions": service(
+        questions.take_back_questions, question_ids=keys_of(question, **SENT_BACK)
+    ),
+    "memocards.questions.move_questions": service(
+        questions.move_questions, question_ids=keys_of(question), topic_id=key_of(topic)
+    ),
+    "memocards.explaining.requesting.request_explanation": service(
+        requesting.request_explanation, question_id=key_of(QuestionFactory.create)
+    ),
+    "memocards.explaining.requesting.request_explanations": service(
+        requesting.request_explanations, question_ids=keys_of(QuestionFactory.create)
+    ),
+    "memocards.cards.send_back_cards": service(
+        cards.send_back_cards, card_ids=keys_of(card), reason=value("Wrong."), reviewer_id=value(None)
+    ),
+    "memocards.cards.take_back_cards": service(cards.take_back_cards, card_ids=keys_of(card, **SENT_BACK)),
+    "memocards.cards.move_cards": moved_cards,
+    "memocards.cards.tag_cards": service(
+        cards.tag_cards, card_ids=keys_of(card, tags=["old"]), add=value(["new"]), remove=value(["old"])
+    ),
+    "memocards.rating.rate_card": second_answer,
+    "memocards.rating.rate_cards": answers_made_offline,
+    "memocards.rating.undo_review": undone_answer,
+    "memocards.rescheduling.reschedule_page": rescheduled,
+    "memocards.erasing.erase_learner": erased_learner,
+    "memocards.importing.storing.store": imported,
+    "memocards.sample.load_topic": service(sample.load_topic, sample=lambda: next(sample.topic_files())),
+}
+
+
+# What they change is not visible to viewers, before as after.
+OUT_OF_SIGHT = {
+    "memocards.questions.take_back_questions",
+    "memocards.cards.take_back_cards",
+    "memocards.explaining.requesting.request_explanation",
+    "memocards.explaining.requesting.request_explanations",
+}
+
+
+def writers() -> set[str]:
+    """The public functions of every module that begins transactions or enqueues."""
+    found = set()
+    for info in pkgutil.walk_packages(memocards.__path__, "memocards."):
+        module = importlib.import_module(info.name)
+        writes = any(name == "in_transaction" or name.startswith("enqueue_") for name in vars(module))
+        if info.name.startswith(PASSED_OVER) or not writes:
+            continue
+        for name, function in inspect.getmembers(module, inspect.isfunction):
+            if function.__module__ == info.name and not name.startswith("_"):
+                found.add(f"{info.name}.{name}")
+    return found
+
+
+def test_every_service_is_counted() -> None:
+    assert writers() == set(SITUATIONS) | OTHERS
+
+
+@pytest.mark.parametrize("name", sorted(SITUATIONS))
+def test_a_service_tells_the_outbox_what_it_did(name: str, settings: Settings) -> None:
+    settings.LLM_BASE_URL = "http://localhost:9/v1"
+    run = SITUATIONS[name]()
+    forget()
+    before = truth()
+    run()
+    after = truth()
+    changed = {key for key in before | after if before.get(key) != after.get(key)}
+    assert bool(changed) != (name in OUT_OF_SIGHT), "In this situation nothing changes that is published."
+    assert told()
+    assert changed <= set(told())
+    assert told() == {key: after.get(key) for key in told()}
