@@ -1,0 +1,39 @@
+"""Import: files of cards and of questions, from strangers' programs, into the review pile.
+
+    rows = read("geography.apkg")
+    preview(rows, topic="Geography")   # what would change
+    store(rows, topic="Geography")     # in one transaction
+
+A row is known by its external id within its topic (Anki's guid; without one, made from the front). Importing a file
+again changes what changed in it and nothing else: an unchanged row keeps its approval, a changed one goes back to
+review, a deleted one stays deleted, and no learner's progress is touched.
+"""
+
+from memocards.importing.reading import Format, Reading, detect, read
+from memocards.importing.refusals import BadRows, TopicMissing, UnknownTopics, UnreadableFile
+from memocards.importing.reports import Difference, Preview, Report
+from memocards.importing.rows import BadRow, CardRow, Item, Kind, QuestionRow, Row, Skipped
+from memocards.importing.storing import preview, store
+
+__all__ = [
+    "BadRow",
+    "BadRows",
+    "CardRow",
+    "Difference",
+    "Format",
+    "Item",
+    "Kind",
+    "Preview",
+    "QuestionRow",
+    "Reading",
+    "Report",
+    "Row",
+    "Skipped",
+    "TopicMissing",
+    "UnknownTopics",
+    "UnreadableFile",
+    "detect",
+    "preview",
+    "read",
+    "store",
+]

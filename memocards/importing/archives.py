@@ -1,0 +1,62 @@
+"""ZIP archives from strangers: looked at before anything is unpacked, and unpacked with a limit."""
+
+import shutil
+import zipfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO, Final
+
+from memocards.importing.refusals import UnreadableFile
+
+MEBIBYTE: Final = 1024 * 1024
+# Nothing honest is both this large and packed this well; a ZIP bomb is at about 1000.
+_SUSPICIOUS_BYTES: Final = 32 * MEBIBYTE
+_SUSPICIOUS_RATIO: Final = 200
+_CHUNK: Final = MEBIBYTE
+# What zipfile raises for an archive that is not whole.
+DAMAGED: Final = (zipfile.BadZipFile, zlib.error, EOFError)
+
+
+@contextmanager
+def open_archive(stream: BinaryIO, name: str) -> Iterator[zipfile.ZipFile]:
+    """The archive; whatever turns out to be wrong with it while it is read is an UnreadableFile."""
+    try:
+        stream.seek(0)
+        with zipfile.ZipFile(stream) as archive:
+            yield archive
+    except DAMAGED as error:
+        raise UnreadableFile(name, "The archive is damaged or cut off. Export or download it again.") from error
+    except (NotImplementedError, RuntimeError) as error:
+        raise UnreadableFile(name, f"The archive cannot be unpacked: {error}.") from error
+    except OverflowError as error:
+        raise UnreadableFile(name, "The archive is damaged: its sizes make no sense.") from error
+
+
+def require_harmless(archive: zipfile.ZipFile, members: list[str], name: str, *, most_bytes: int) -> None:
+    """Refuse members that are encrypted or far too large, by what the archive says of them: it cannot be less than
+    that, because zipfile stops there. Raises UnreadableFile."""
+    total = 0
+    for member in members:
+        info = archive.getinfo(member)
+        total += info.file_size
+        if info.flag_bits & 1:
+            raise UnreadableFile(name, "The archive is protected by a password. Save it without one.")
+        if is_bomb(info.file_size, info.compress_size) or total > most_bytes:
+            raise UnreadableFile(
+                name,
+                f"{member} would unpack from {info.compress_size:,} to {info.file_size:,} bytes. That is a ZIP bomb, "
+                f"or too much: at most {most_bytes // MEBIBYTE:,} MiB are read.",
+            )
+
+
+def is_bomb(unpacked: int, packed: int) -> bool:
+    """Whether so much came out of so little that it cannot be honest."""
+    return unpacked > _SUSPICIOUS_BYTES and unpacked > _SUSPICIOUS_RATIO * packed
+
+
+def unpack(archive: zipfile.ZipFile, member: str, target: Path) -> None:
+    """Write one member to a file, piece by piece."""
+    with archive.open(member) as source, target.open("wb") as sink:
+        shutil.copyfileobj(source, sink, _CHUNK)

@@ -1,0 +1,213 @@
+"""From a record to a row that the database will take, or to a BadRow that says all that is wrong with it."""
+
+import contextlib
+import hashlib
+import json
+import re
+import unicodedata
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final
+
+from memocards.importing.decoding import undecoded
+from memocards.importing.markup import from_html, from_markdown
+from memocards.importing.rows import BadRow, CardRow, Item, Kind, Markup, QuestionRow, Record, Skipped
+from memocards.models import TEXT_LIMIT
+
+_CONVERT: Final[Mapping[Markup, Callable[[str], tuple[str, list[str]]]]] = {
+    Markup.MARKDOWN: from_markdown,
+    Markup.HTML: from_html,
+}
+_MOST_TAGS, _LONGEST_TAG = 50, 100
+_LONGEST_ID, _LONGEST_TOPIC, _LONGEST_SOURCE = 200, 200, 500
+_MOST_CHOICES: Final = 10
+
+
+def checked(record: Record, kind: Kind, markup: Markup) -> list[Item]:
+    """The record's row or bad row, and the media that it leaves out."""
+    checking = _Checking(record, markup)
+    row = checking.card() if kind is Kind.CARD else checking.question()
+    if checking.problems:
+        return [BadRow(record.line, record.place, " ".join(checking.problems))]
+    return [row, *(Skipped("media", name) for name in checking.media)]
+
+
+def derived_id(*texts: str) -> str:
+    """The external id of a row that brings none: from its front, or from a question's stem.
+
+    Unicode's composed form and single blanks, so that the same words have the same id.
+    """
+    words = "\n".join(" ".join(unicodedata.normalize("NFC", text).split()) for text in texts)
+    return "content-" + hashlib.sha256(words.encode()).hexdigest()[:40]
+
+
+class _Checking:
+    """Looks at one record, and collects what is wrong with it."""
+
+    def __init__(self, record: Record, markup: Markup) -> None:
+        self._record, self._values, self._convert = record, record.values, _CONVERT[markup]
+        self.problems: list[str] = []
+        self.media: list[str] = []
+
+    def card(self) -> CardRow:
+        front = self._text("front", "front")
+        back = self._text("back", "back")
+        note = self._text("note", "note", required=False)
+        if note and back:
+            back = f"{back}\n\n{note}"
+            self._limit("back", back, TEXT_LIMIT)
+        return CardRow(
+            line=self._record.line,
+            place=self._record.place,
+            topic=self._topic(),
+            external_id=self._external_id() or (derived_id(front) if front else ""),
+            front=front,
+            back=back,
+            tags=self._tags(),
+            source=self._short("source", "source", _LONGEST_SOURCE),
+        )
+
+    def question(self) -> QuestionRow:
+        stem = self._text("stem", "question")
+        choices, letters = self._choices()
+        return QuestionRow(
+            line=self._record.line,
+            place=self._record.place,
+            topic=self._topic(),
+            external_id=self._external_id() or (derived_id(stem) if stem else ""),
+            stem=stem,
+            choices=choices,
+            answer=self._answer(letters),
+            explanation=self._text("explanation", "explanation", required=False) or None,
+            source=self._short("source", "source", _LONGEST_SOURCE),
+        )
+
+    def _text(self, key: str, label: str, *, required: bool = True) -> str:
+        value = self._plain(self._values.get(key), label)
+        if value is None:
+            return ""
+        before = len(self.media)
+        text, media = self._convert(value.replace("\r\n", "\n").replace("\r", "\n"))
+        text = text.strip()
+        self.media.extend(media)
+        if not text and required:
+            left_out = ", ".join(self.media[before : before + 3])
+            if left_out:
+                self.problems.append(f"The {label} holds media only ({left_out}), which are left out.")
+            else:
+                self.problems.append(f"The {label} is empty.")
+        self._limit(label, text, TEXT_LIMIT)
+        return text
+
+    def _plain(self, value: Any, label: str) -> str | None:
+        """A value as text. None, and a problem, for what is none."""
+        if value is None:
+            return ""
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            return str(value)
+        if not isinstance(value, str):
+            self.problems.append(f"The {label} is not a text.")
+            return None
+        if "\0" in value:
+            self.problems.append(f"The {label} holds a NUL character.")
+            return None
+        if problem := undecoded(value):
+            self.problems.append(problem)
+            return None
+        if any("\ud800" <= character <= "\udfff" for character in value):
+            self.problems.append(f"The {label} holds half of a character (a lone surrogate).")
+            return None
+        return value
+
+    def _limit(self, label: str, text: str, most: int) -> None:
+        if len(text) > most:
+            self.problems.append(f"The {label} has {len(text):,} characters; at most {most:,} are possible.")
+
+    def _short(self, key: str, label: str, most: int) -> str | None:
+        """A short text as it is, without markup. None where there is none."""
+        text = " ".join((self._plain(self._values.get(key), label) or "").split())
+        self._limit(label, text, most)
+        return text or None
+
+    def _external_id(self) -> str:
+        # As it is, blanks inside included: it is another program's name for the row.
+        text = (self._plain(self._values.get("external_id"), "id") or "").strip()
+        self._limit("id", text, _LONGEST_ID)
+        return text
+
+    def _topic(self) -> str | None:
+        return self._short("topic", "topic's name", _LONGEST_TOPIC)
+
+    def _tags(self) -> tuple[str, ...] | None:
+        if "tags" not in self._values:
+            return None
+        tags = tuple(dict.fromkeys(self._listed_tags(self._values["tags"])))
+        if len(tags) > _MOST_TAGS:
+            self.problems.append(f"The row has {len(tags)} tags; at most {_MOST_TAGS} are possible.")
+        for tag in tags:
+            self._limit(f"tag {tag[:20]}…", tag, _LONGEST_TAG)
+        return tags
+
+    def _listed_tags(self, value: Any) -> list[str]:
+        """A list, or a text: JSON's list, or parted by commas or semicolons, or else by blanks, as Anki does it."""
+        if isinstance(value, str) and value.lstrip().startswith("["):
+            with contextlib.suppress(ValueError, RecursionError):
+                value = json.loads(value)
+        if isinstance(value, list | tuple):
+            texts = [self._plain(tag, "tag") for tag in value]
+        else:
+            text = self._plain(value, "tags") or ""
+            texts = list(re.split(r"[,;]", text)) if re.search("[,;]", text) else list(text.split())
+        return [" ".join(text.split()) for text in texts if text and text.strip()]
+
+    def _choices(self) -> tuple[tuple[str, ...], list[str]]:
+        """The choices, and the letters by which they are called."""
+        value = self._values.get("choices")
+        letters: Sequence[str] = "ABCDEFGHIJ"
+        if isinstance(value, str):
+            value = self._choices_in(value)
+        if isinstance(value, Mapping):
+            letters, value = [str(letter).strip().upper() for letter in value], list(value.values())
+        if not isinstance(value, list | tuple):
+            self.problems.append("The choices are neither a list of texts nor an object of letters and texts.")
+            return (), []
+        if not 2 <= len(value) <= _MOST_CHOICES:
+            self.problems.append(f"The question has {len(value)} choices; 2 to {_MOST_CHOICES} are possible.")
+            return (), []
+        choices = tuple(self._choice(number, text) for number, text in enumerate(value, start=1))
+        self._limit("list of choices", "".join(choices), TEXT_LIMIT)
+        return choices, list(letters[: len(choices)])
+
+    def _choice(self, number: int, value: Any) -> str:
+        text = self._plain(value, f"choice {number}")
+        if text is None:
+            return ""
+        text, media = self._convert(text.strip())
+        self.media.extend(media)
+        if not text.strip():
+            self.problems.append(f"Choice {number} is empty.")
+        return text.strip()
+
+    def _choices_in(self, text: str) -> Any:
+        """A cell: JSON's list or object, or one choice a line, or parted by |."""
+        if text.lstrip()[:1] in "[{":
+            try:
+                return json.loads(text)
+            except (ValueError, RecursionError):
+                pass
+        parts = text.splitlines() if "\n" in text.strip() else text.split("|")
+        return [part.strip() for part in parts if part.strip()]
+
+    def _answer(self, letters: list[str]) -> int:
+        value = self._values.get("answer")
+        text = (self._plain(value, "answer") or "").strip().rstrip(".)").upper()
+        if not letters:
+            return 0
+        if text in letters:
+            return letters.index(text) + 1
+        if text.isdecimal() and text.isascii() and len(text) < 3 and 1 <= int(text) <= len(letters):
+            return int(text)
+        self.problems.append(
+            f"The answer {str(value)[:40]!r} is none of the choices: it is a number from 1 to {len(letters)}, "
+            f"or one of the letters {', '.join(letters)}."
+        )
+        return 0

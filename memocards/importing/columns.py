@@ -1,0 +1,109 @@
+"""The header of a table: which column holds what."""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Final
+
+from memocards.importing.refusals import UnreadableFile
+from memocards.importing.rows import BadRow, Kind, Record, Skipped
+
+CARD_NAMES: Final = {
+    "front": "front",
+    "back": "back",
+    "note": "note",
+    "notes": "note",
+    "tags": "tags",
+    "source": "source",
+    "external_id": "external_id",
+    "id": "external_id",
+    "guid": "external_id",
+    "topic": "topic",
+    "deck": "topic",
+}
+QUESTION_NAMES: Final = {
+    "stem": "stem",
+    "question": "stem",
+    "choices": "choices",
+    "answer": "answer",
+    "explanation": "explanation",
+    "source": "source",
+    "external_id": "external_id",
+    "id": "external_id",
+    "topic": "topic",
+}
+_REQUIRED: Final = {Kind.CARD: ("front", "back"), Kind.QUESTION: ("stem", "choices", "answer")}
+_CHOICE: Final = re.compile(r"(?:choice|option)_?([a-j]|10|[1-9])|([a-j])")
+
+
+def names_of(kind: Kind) -> Mapping[str, str]:
+    """Name in a file → name of the value. Where a file has two for one value, the earlier one here wins."""
+    return CARD_NAMES if kind is Kind.CARD else QUESTION_NAMES
+
+
+def normalised(name: str) -> str:
+    """A column's name as it is compared: `External ID` is `external_id`."""
+    return re.sub(r"[\s-]+", "_", name.strip().casefold())
+
+
+class Header:
+    """Finds the values in the cells of a row."""
+
+    def __init__(self, kind: Kind, columns: Sequence[str]) -> None:
+        self._width = len(columns)
+        self._places: dict[str, int] = {}
+        self._choices: list[tuple[int, int]] = []
+        self._ignored: list[str] = []
+        names = names_of(kind)
+        ranks = {name: rank for rank, name in enumerate(names)}
+        found = sorted((ranks.get(normalised(column), len(ranks)), place) for place, column in enumerate(columns))
+        for _rank, place in found:
+            column = normalised(columns[place])
+            value = names.get(column)
+            number = _choice_number(column) if kind is Kind.QUESTION and value is None else None
+            if number is not None:
+                self._choices.append((number, place))
+            elif value is not None and value not in self._places:
+                self._places[value] = place
+            elif column:
+                self._ignored.append(columns[place].strip())
+        self._choices.sort()
+        if self._choices and "choices" not in self._places:
+            self._places["choices"] = -1
+
+    @classmethod
+    def read(cls, columns: Sequence[str], kind: Kind, file: str, place: str) -> "Header":
+        """Raises UnreadableFile where a column is missing."""
+        header = cls(kind, columns)
+        missing = [name for name in _REQUIRED[kind] if name not in header._places]
+        if missing:
+            found = ", ".join(column.strip()[:40] for column in columns[:20]) or "nothing"
+            raise UnreadableFile(
+                file,
+                f"The first line names the columns, and {' and '.join(missing)} must be among them. It reads: {found}.",
+                place=place,
+            )
+        return header
+
+    def ignored(self) -> Iterator[Skipped]:
+        for name in self._ignored:
+            yield Skipped("column", name)
+
+    def record(self, cells: Sequence[Any], line: int, place: str) -> Record | BadRow:
+        """The values of one row; too many cells mean that a delimiter inside a text was not quoted."""
+        if len(cells) > self._width and any(str(cell or "").strip() for cell in cells[self._width :]):
+            return BadRow(line, place, f"The row has {len(cells)} cells, but the header names {self._width} columns.")
+        values = {name: cells[at] if at < len(cells) else "" for name, at in self._places.items() if at >= 0}
+        if "choices" not in values and self._choices:
+            letters = [(number, cells[at] if at < len(cells) else "") for number, at in self._choices]
+            while letters and not str(letters[-1][1] if letters[-1][1] is not None else "").strip():
+                letters.pop()
+            values["choices"] = [text for _number, text in letters]
+        return Record(line, place, values)
+
+
+def _choice_number(column: str) -> int | None:
+    found = _CHOICE.fullmatch(column)
+    if found is None:
+        return None
+    name = found[1] or found[2]
+    return int(name) if name.isdecimal() else ord(name) - ord("a") + 1

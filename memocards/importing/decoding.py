@@ -1,0 +1,77 @@
+"""From bytes to lines of text. What cannot be decoded stays recognisable, so that it is one bad row and not the end."""
+
+import argparse
+import codecs
+import io
+import re
+from collections.abc import Generator
+from typing import BinaryIO, Final
+
+from memocards.importing.refusals import UnreadableFile
+
+# Longer than any row that could be stored. Without a limit a file without line ends would be read into memory whole.
+LONGEST_LINE: Final = 1_000_000
+_MARKS: Final = (
+    (codecs.BOM_UTF8, "utf-8-sig"),
+    (codecs.BOM_UTF16_LE, "utf-16"),
+    (codecs.BOM_UTF16_BE, "utf-16"),
+)
+_UNDECODED: Final = re.compile("[\udc80-\udcff]")
+
+
+def encoding_of(start: bytes, *, wanted: str | None = None) -> str:
+    """The encoding by the file's byte order mark, else the wanted one, else UTF-8."""
+    for mark, encoding in _MARKS:
+        if start.startswith(mark):
+            return encoding
+    return wanted or "utf-8"
+
+
+def lines(stream: BinaryIO, name: str, *, encoding: str | None) -> Generator[str, None, None]:
+    """The lines of a file from its start, with their line ends. Raises UnreadableFile for what is no text."""
+    stream.seek(0)
+    start = stream.read(8192)
+    chosen = encoding_of(start, wanted=encoding)
+    if b"\0" in start and chosen.startswith("utf-8"):
+        raise UnreadableFile(
+            name, "This is not a text file. If it is text in UTF-16, save it as UTF-8, or name its encoding."
+        )
+    stream.seek(0)
+    # surrogateescape keeps a byte that does not belong; UTF-16 has no such bytes.
+    errors = "strict" if chosen == "utf-16" else "surrogateescape"
+    text = io.TextIOWrapper(stream, encoding=chosen, errors=errors, newline="")
+    number = 0
+    try:
+        while line := text.readline(LONGEST_LINE + 1):
+            number += 1
+            if len(line) > LONGEST_LINE:
+                raise UnreadableFile(
+                    name, f"This line is longer than {LONGEST_LINE:,} characters.", place=f"line {number}"
+                )
+            yield line
+    except UnicodeDecodeError as error:
+        raise UnreadableFile(
+            name, f"The text is not in {chosen.upper()}: {error.reason}.", place=f"line {number + 1}"
+        ) from error
+    finally:
+        # The stream belongs to the caller: it is not to be closed with this wrapper.
+        text.detach()
+
+
+def undecoded(text: str) -> str | None:
+    """A sentence about the first byte that could not be decoded; None if there is none."""
+    found = _UNDECODED.search(text)
+    if found is None:
+        return None
+    return (
+        f"The text holds the byte 0x{ord(found[0]) - 0xDC00:02X}, which is not in the file's encoding. "
+        "Save the file as UTF-8, or name its encoding, such as cp949."
+    )
+
+
+def known_encoding(name: str) -> str:
+    """An argparse type: the name of an encoding that Python knows."""
+    try:
+        return codecs.lookup(name).name
+    except LookupError as error:
+        raise argparse.ArgumentTypeError(f"{name!r} is not the name of an encoding, such as cp949.") from error

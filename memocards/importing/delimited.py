@@ -1,0 +1,96 @@
+"""CSV and TSV: a header line names the columns, and each record below it is a row."""
+
+import csv
+from collections.abc import Iterator
+from typing import BinaryIO, Final
+
+from memocards.importing.columns import Header
+from memocards.importing.decoding import lines, undecoded
+from memocards.importing.refusals import UnreadableFile
+from memocards.importing.rows import BadRow, Kind, RawItem
+
+TAB: Final = "\t"
+
+
+def records(
+    stream: BinaryIO, name: str, *, kind: Kind, encoding: str | None, delimiter: str | None = None
+) -> Iterator[RawItem]:
+    """The rows of the file. Without a delimiter, the header line tells: comma, semicolon or tab."""
+    header: Header | None = None
+    text = lines(stream, name, encoding=encoding)
+    try:
+        for line, cells in cells_of(text, delimiter):
+            place = f"line {line}"
+            if isinstance(cells, BadRow):
+                if header is None:
+                    raise UnreadableFile(name, cells.reason, place=cells.place)
+                yield cells
+            elif header is None:
+                header = Header.read(cells, kind, name, place)
+                yield from header.ignored()
+            elif any(cell.strip() for cell in cells):
+                yield header.record(cells, line, place)
+    finally:
+        text.close()
+    if header is None:
+        raise UnreadableFile(name, "The file is empty.")
+
+
+def cells_of(text: Iterator[str], delimiter: str | None) -> Iterator[tuple[int, list[str] | BadRow]]:
+    """Each record's first line and its cells, or why there are none. Empty lines are left out."""
+    counted = _Counted(text)
+    first = next(iter(counted), None)
+    if first is None:
+        return
+    counted.put_back(first)
+    reader = csv.reader(counted, delimiter=delimiter or _delimiter_of(first), strict=True)
+    while True:
+        line = counted.number + 1
+        try:
+            cells = next(reader)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            yield line, BadRow(line, _span(line, counted.number), _reason(error))
+            continue
+        if cells:
+            problem = next((problem for cell in cells if (problem := undecoded(cell))), None)
+            yield line, BadRow(line, f"line {line}", problem) if problem else cells
+
+
+class _Counted:
+    """Lines, counted as they are taken."""
+
+    def __init__(self, text: Iterator[str]) -> None:
+        self._text, self._again, self.number = text, "", 0
+
+    def __iter__(self) -> "_Counted":
+        return self
+
+    def __next__(self) -> str:
+        line, self._again = self._again or next(self._text), ""
+        self.number += 1
+        return line
+
+    def put_back(self, line: str) -> None:
+        self._again = line
+        self.number -= 1
+
+
+def _delimiter_of(header: str) -> str:
+    return max((",", ";", TAB), key=header.count)
+
+
+def _span(first: int, last: int) -> str:
+    return f"line {first}" if last <= first else f"lines {first} to {last}"
+
+
+def _reason(error: csv.Error) -> str:
+    text = str(error)
+    if "field larger" in text:
+        return "A cell is longer than 131,072 characters. Perhaps a quotation mark that opens it is never closed."
+    if "unexpected end of data" in text:
+        return "The file ends inside a quoted cell: it is cut off, or a quotation mark is never closed."
+    if "expected after" in text:
+        return "A quoted cell goes on after its closing quotation mark. Write a quotation mark inside of it twice."
+    return f"The line is no record: {text}."

@@ -1,0 +1,66 @@
+"""What an import did, or would do."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from memocards.importing.rows import BadRow, Skipped
+
+# More than a person reads; the count goes on.
+MOST_LISTED: Final = 1_000
+
+
+@dataclass
+class Report:
+    """Counts of rows. `read` is all of them: new + changed + unchanged + deleted + repeated + bad.
+
+    `unapproved`: how many of the changed were approved, and go back to review. `deleted`: rows whose card or question
+    was deleted here; it stays deleted. `repeated`: rows that say again what an earlier row of the file said.
+    """
+
+    file: str
+    read: int = 0
+    new: int = 0
+    changed: int = 0
+    unapproved: int = 0
+    unchanged: int = 0
+    deleted: int = 0
+    repeated: int = 0
+    bad: int = 0
+    bad_rows: list[BadRow] = field(default_factory=list)
+    new_topics: list[str] = field(default_factory=list)
+    ignored_columns: list[str] = field(default_factory=list)
+    # Names, each once.
+    media: dict[str, None] = field(default_factory=dict)
+    media_count: int = 0
+
+    def add_bad(self, row: BadRow) -> None:
+        self.bad += 1
+        if len(self.bad_rows) < MOST_LISTED:
+            self.bad_rows.append(row)
+
+    def add_skipped(self, skipped: Skipped) -> None:
+        if skipped.what == "column":
+            self.ignored_columns.append(skipped.name)
+        elif skipped.name not in self.media:
+            self.media_count += 1
+            if len(self.media) < MOST_LISTED:
+                self.media[skipped.name] = None
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One row that is new or would change. `before` is None for a new one; both map field to value."""
+
+    place: str
+    external_id: str
+    before: Mapping[str, Any] | None
+    after: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Preview:
+    """What storing the file would do. `differences` are the first of them, in the file's order."""
+
+    report: Report
+    differences: list[Difference]

@@ -1,0 +1,142 @@
+"""The stage: a temporary table into which a file is copied, to be compared with what is stored by PostgreSQL.
+
+Nothing is locked while a file is read, however long that takes, and no row of it stays in Python's memory.
+"""
+
+from collections.abc import Callable, Iterator
+from typing import Final
+
+from django.db import connection
+from psycopg import sql
+
+from memocards.importing.reading import Reading
+from memocards.importing.refusals import TopicMissing
+from memocards.importing.reports import Report
+from memocards.importing.rows import BadRow, Row, Skipped
+from memocards.importing.targets import Target
+from memocards.models import Topic
+
+_STEP: Final = 1_000
+# So few rows may be looked up one by one: even at its worst that is quick.
+_MOST_BY_LOOP: Final = 100
+DERIVED: Final = "content-"
+
+
+class Stage:
+    """A file's rows in the database, until `drop()` or the end of the transaction.
+
+    `topic`: the name of where all rows go; None: where each says.
+    """
+
+    def __init__(self, target: Target, report: Report, *, topic: str | None) -> None:
+        self.target, self.report, self._topic = target, report, topic
+        self._staged = 0
+
+    def fill(self, rows: Reading, on_read: Callable[[int], None]) -> None:
+        """Copy the file into the stage. Bad rows go into the report. Raises UnreadableFile, TopicMissing."""
+        self._create()
+        topics = self._live_topics()
+        columns = sql.SQL(", ").join(map(sql.Identifier, self.target.stage_columns))
+        with connection.cursor() as cursor:
+            with cursor.copy(sql.SQL("COPY import_stage ({}) FROM STDIN").format(columns)) as copy:
+                for number, row in enumerate(self._good(rows, on_read), start=1):
+                    self._staged = number
+                    topic = self._topic or row.topic
+                    if topic is None:
+                        raise TopicMissing(self.report.file, row.place)
+                    copy.write_row(self.target.staged(number, topic, topics.get(topic), row))
+            # A temporary table is never analysed by itself, and without that it counts as tiny.
+            cursor.execute("ANALYZE import_stage")
+            # Nor is the table of cards known for what it is right after a large import. The planner then takes it for
+            # empty and looks through the whole topic for each row: a hundred thousand took over ten minutes. A hash
+            # join reads the table once, whatever the planner believes.
+            method = "off" if self._staged > _MOST_BY_LOOP else "on"
+            cursor.execute(f"SET LOCAL enable_nestloop = {method}")
+
+    def unknown_topics(self) -> list[str]:
+        """The names of topics that are not there."""
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT DISTINCT topic FROM import_stage WHERE topic_id IS NULL ORDER BY topic")
+            return [name for (name,) in cursor.fetchall()]
+
+    def assign_topic(self, name: str, topic_id: int) -> None:
+        with connection.cursor() as cursor:
+            cursor.execute(
+                "UPDATE import_stage SET topic_id = %s, topic = NULL WHERE topic_id IS NULL AND topic = %s",
+                [topic_id, name],
+            )
+
+    def topic_ids(self) -> list[int]:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT DISTINCT topic_id FROM import_stage WHERE topic_id IS NOT NULL ORDER BY 1")
+            return [key for (key,) in cursor.fetchall()]
+
+    def settle_repetitions(self) -> None:
+        """Of several rows for one place, keep the first. The others are repeated where they say the same, else bad."""
+        same = sql.SQL(" AND ").join(
+            sql.SQL("later.{0} IS NOT DISTINCT FROM earlier.{0}").format(sql.Identifier(name))
+            for name in self.target.columns
+        )
+        with connection.cursor() as cursor:
+            cursor.execute(
+                sql.SQL(
+                    "DELETE FROM import_stage AS later USING import_stage AS earlier, ("
+                    " SELECT min(number) AS number, topic, topic_id, external_id FROM import_stage"
+                    " GROUP BY topic, topic_id, external_id HAVING count(*) > 1) AS first"
+                    " WHERE earlier.number = first.number AND later.number > first.number"
+                    " AND later.topic IS NOT DISTINCT FROM first.topic"
+                    " AND later.topic_id IS NOT DISTINCT FROM first.topic_id AND later.external_id = first.external_id"
+                    " RETURNING later.number, later.place, earlier.place, later.external_id, {same}"
+                ).format(same=same)
+            )
+            for number, place, earlier, external_id, says_the_same in sorted(cursor.fetchall()):
+                if says_the_same:
+                    self.report.repeated += 1
+                elif external_id.startswith(DERIVED):
+                    reason = f"The row begins as {earlier} does, but goes on differently. Give both an id of their own."
+                    self.report.add_bad(BadRow(number, place, reason))
+                else:
+                    reason = f"The row has the same id {external_id!r} as {earlier}, but says something else."
+                    self.report.add_bad(BadRow(number, place, reason))
+
+    def drop(self) -> None:
+        with connection.cursor() as cursor:
+            cursor.execute("DROP TABLE import_stage, import_touched")
+            cursor.execute("SET LOCAL enable_nestloop = DEFAULT")
+
+    def _create(self) -> None:
+        columns = sql.SQL(", ").join(
+            sql.SQL("{} {}").format(sql.Identifier(name), sql.SQL(kind))
+            for name, (kind, _value) in self.target.columns.items()
+        )
+        with connection.cursor() as cursor:
+            cursor.execute(
+                sql.SQL(
+                    "CREATE TEMPORARY TABLE import_stage (number bigint PRIMARY KEY, place text, topic text,"
+                    " topic_id bigint, external_id text, {}) ON COMMIT DROP"
+                ).format(columns)
+            )
+            # The keys of what is written; `was_approved` is empty for a new row. In the database, however many.
+            cursor.execute(
+                "CREATE TEMPORARY TABLE import_touched (id bigint PRIMARY KEY, was_approved boolean) ON COMMIT DROP"
+            )
+
+    def _live_topics(self) -> dict[str, int]:
+        return dict(Topic.objects.filter(deleted_at__isnull=True).order_by().values_list("name", "pk"))
+
+    def _good(self, rows: Reading, on_read: Callable[[int], None]) -> Iterator[Row]:
+        since = 0
+        for item in rows:
+            if isinstance(item, Skipped):
+                self.report.add_skipped(item)
+                continue
+            self.report.read += 1
+            since += 1
+            if since == _STEP:
+                on_read(since)
+                since = 0
+            if isinstance(item, BadRow):
+                self.report.add_bad(item)
+            else:
+                yield item
+        on_read(since)

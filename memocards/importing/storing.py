@@ -1,0 +1,224 @@
+"""store() and preview(): a file against what is there, set by set, in one transaction.
+
+Lock order: the import's own lock for each topic, then topics, then rows by primary key. Rows are never deleted or
+approved here, and progress is not touched.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Final
+
+from django.db import connection
+from django.utils import timezone
+from psycopg import sql
+
+from memocards.importing.reading import Reading
+from memocards.importing.refusals import BadRows, UnknownTopics
+from memocards.importing.reports import Difference, Preview, Report
+from memocards.importing.staging import Stage
+from memocards.importing.targets import TARGETS, Target
+from memocards.models import Topic
+from memocards.topics import create_topic, require_open_topics
+from publish.transactions import in_transaction
+
+_ENQUEUED_AT_ONCE: Final = 5_000
+_STORED: Final = (
+    "stored.topic_id = stage.topic_id AND stored.external_id = stage.external_id AND stored.external_id <> ''"
+)
+
+
+@in_transaction
+def store(
+    rows: Reading,
+    *,
+    topic: str | None = None,
+    create_topics: bool = False,
+    skip_bad: bool = False,
+    author_id: int | None = None,
+    on_read: Callable[[int], None] = lambda count: None,
+) -> Report:
+    """Store a file's rows: all that are good, or with a single bad one and without `skip_bad` none.
+
+    `topic` is the name of the topic for all rows; without it, each row's own. `on_read` is called now and then with the
+    number of rows read since. `author_id`: the user whose rows the new ones are. Raises UnreadableFile, BadRows,
+    UnknownTopics, TopicMissing, Conflict.
+    """
+    report, stage = _staged(rows, topic, may_create=create_topics, on_read=on_read)
+    if report.bad and not skip_bad:
+        raise BadRows(report.file, report.bad_rows, report.bad)
+    for name in report.new_topics:
+        stage.assign_topic(name, create_topic(name=name).pk)
+    _lock_topics(stage)
+    report.new = _insert(stage.target, {"moment": timezone.now(), "author": author_id, "file": report.file})
+    _change(stage.target, report)
+    _count(stage.target, report)
+    report.unchanged -= report.new + report.changed
+    _enqueue(stage.target)
+    stage.drop()
+    return report
+
+
+@in_transaction
+def preview(
+    rows: Reading,
+    *,
+    topic: str | None = None,
+    most: int = 100,
+    on_read: Callable[[int], None] = lambda count: None,
+) -> Preview:
+    """What store() would do, bad rows skipped and missing topics created, with the first `most` differences.
+
+    Changes nothing. Raises UnreadableFile, TopicMissing.
+    """
+    report, stage = _staged(rows, topic, may_create=True, on_read=on_read)
+    target = stage.target
+    _count(target, report)
+    with connection.cursor() as cursor:
+        cursor.execute(
+            sql.SQL(
+                "SELECT count(*), count(*) FILTER (WHERE NOT stored.needs_review) FROM import_stage AS stage"
+                " JOIN {table} AS stored ON {stored} WHERE stored.deleted_at IS NULL AND {differs}"
+            ).format(table=target.table, stored=sql.SQL(_STORED), differs=target.differs())
+        )
+        report.changed, report.unapproved = cursor.fetchone()
+        cursor.execute(
+            sql.SQL(
+                "SELECT count(*) FROM import_stage AS stage LEFT JOIN {table} AS stored ON {stored}"
+                " WHERE stored.id IS NULL"
+            ).format(table=target.table, stored=sql.SQL(_STORED))
+        )
+        (report.new,) = cursor.fetchone()
+    report.unchanged -= report.new + report.changed
+    differences = _differences(target, most)
+    stage.drop()
+    return Preview(report, differences)
+
+
+def _staged(
+    rows: Reading, topic: str | None, *, may_create: bool, on_read: Callable[[int], None]
+) -> tuple[Report, Stage]:
+    if topic is not None and not may_create and not _is_live(topic):
+        # Said before a long file is read.
+        raise UnknownTopics([topic])
+    report = Report(rows.name)
+    stage = Stage(TARGETS[rows.kind], report, topic=topic)
+    stage.fill(rows, on_read)
+    report.new_topics = stage.unknown_topics()
+    if report.new_topics and not may_create:
+        raise UnknownTopics(report.new_topics)
+    stage.settle_repetitions()
+    return report, stage
+
+
+def _is_live(topic: str) -> bool:
+    return Topic.objects.filter(name=topic, deleted_at__isnull=True).exists()
+
+
+def _lock_topics(stage: Stage) -> None:
+    """One import at a time for each topic, so that two never wait for each other's new rows. No topic goes away."""
+    keys = stage.topic_ids()
+    with connection.cursor() as cursor:
+        for key in keys:
+            name = f"studyhub import {stage.target.model._meta.model_name} {key}"
+            cursor.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", [name])
+    require_open_topics(keys)
+
+
+def _insert(target: Target, parameters: Mapping[str, Any]) -> int:
+    """Add the rows that are not there, in the file's order, and note their keys. Returns how many."""
+    names, values = target.insertion()
+    with connection.cursor() as cursor:
+        cursor.execute(
+            sql.SQL(
+                "WITH inserted AS ("
+                "INSERT INTO {table} ({names}) SELECT {values} FROM import_stage AS stage"
+                " LEFT JOIN {table} AS stored ON {stored} WHERE stored.id IS NULL ORDER BY stage.number"
+                # Somebody may add the same row at this moment: then it is there, and compared like any other.
+                " ON CONFLICT (topic_id, external_id) WHERE NOT (external_id = '') DO NOTHING RETURNING id)"
+                " INSERT INTO import_touched (id) SELECT id FROM inserted"
+            ).format(table=target.table, names=names, values=values, stored=sql.SQL(_STORED)),
+            parameters,
+        )
+        return int(cursor.rowcount)
+
+
+def _change(target: Target, report: Report) -> None:
+    """Lock the rows that differ, note their keys, and bring them to what the file says, and back to review."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            sql.SQL(
+                "INSERT INTO import_touched (id, was_approved) SELECT id, NOT needs_review FROM ("
+                "SELECT stored.id, stored.needs_review FROM {table} AS stored JOIN import_stage AS stage ON {stored}"
+                " WHERE stored.deleted_at IS NULL AND {differs} ORDER BY stored.id FOR NO KEY UPDATE OF stored"
+                ") AS locked"
+            ).format(table=target.table, stored=sql.SQL(_STORED), differs=target.differs())
+        )
+        report.changed = int(cursor.rowcount)
+        cursor.execute("SELECT count(*) FROM import_touched WHERE was_approved")
+        (report.unapproved,) = cursor.fetchone()
+        cursor.execute(
+            sql.SQL(
+                "UPDATE {table} AS stored SET {assignments} FROM import_stage AS stage, import_touched AS touched"
+                " WHERE {stored} AND stored.id = touched.id AND touched.was_approved IS NOT NULL"
+            ).format(table=target.table, assignments=target.assignments(), stored=sql.SQL(_STORED)),
+            {"moment": timezone.now()},
+        )
+
+
+def _count(target: Target, report: Report) -> None:
+    """How many rows are staged, into `unchanged`, without those whose stored row was deleted, into `deleted`."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            sql.SQL(
+                "SELECT count(*), count(stored.deleted_at) FROM import_stage AS stage"
+                " LEFT JOIN {table} AS stored ON {stored}"
+            ).format(table=target.table, stored=sql.SQL(_STORED))
+        )
+        staged, report.deleted = cursor.fetchone()
+        report.unchanged = staged - report.deleted
+
+
+def _enqueue(target: Target) -> None:
+    """Publish what was touched, a page of keys at a time."""
+    last = 0
+    page: list[int] = []
+    with connection.cursor() as cursor:
+        while not last or len(page) == _ENQUEUED_AT_ONCE:
+            cursor.execute(
+                "SELECT id FROM import_touched WHERE id > %s ORDER BY id LIMIT %s", [last, _ENQUEUED_AT_ONCE]
+            )
+            page = [key for (key,) in cursor.fetchall()]
+            if not page:
+                return
+            target.enqueue(*page)
+            last = page[-1]
+
+
+def _differences(target: Target, most: int) -> list[Difference]:
+    names = list(target.columns)
+    before: Iterable[sql.Composable] = (sql.SQL("stored.{}").format(sql.Identifier(name)) for name in names)
+    after = (sql.SQL(value) for _kind, value in target.columns.values())
+    with connection.cursor() as cursor:
+        cursor.execute(
+            sql.SQL(
+                "SELECT stage.place, stage.external_id, stored.id IS NOT NULL, {before}, {after}"
+                " FROM import_stage AS stage LEFT JOIN {table} AS stored ON {stored}"
+                " WHERE stored.id IS NULL OR (stored.deleted_at IS NULL AND {differs})"
+                " ORDER BY stage.number LIMIT %(most)s"
+            ).format(
+                before=sql.SQL(", ").join(before),
+                after=sql.SQL(", ").join(after),
+                table=target.table,
+                stored=sql.SQL(_STORED),
+                differs=target.differs(),
+            ),
+            {"most": most},
+        )
+        return [
+            Difference(
+                place,
+                external_id,
+                dict(zip(names, values[: len(names)], strict=True)) if exists else None,
+                dict(zip(names, values[len(names) :], strict=True)),
+            )
+            for place, external_id, exists, *values in cursor.fetchall()
+        ]

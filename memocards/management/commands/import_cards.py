@@ -1,0 +1,14 @@
+from memocards.importing.command import ImportCommand
+from memocards.importing.reading import Format
+from memocards.importing.rows import Kind
+
+
+class Command(ImportCommand):
+    help = (
+        "Imports cards from CSV, TSV, XLSX, JSON Lines, an Anki package (.apkg, .colpkg) or Anki's text export. They "
+        "wait for review. A card is known by its external id (Anki's guid; without one, made from its front), so "
+        "importing a file again changes only what changed in it. Anki's decks are topics, nested ones by their whole "
+        "name, unless --topic puts all cards into one. A bad row keeps the whole file out, unless --skip-bad."
+    )
+    kind = Kind.CARD
+    formats = list(Format)

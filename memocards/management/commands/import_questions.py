@@ -1,0 +1,14 @@
+from memocards.importing.command import ImportCommand
+from memocards.importing.reading import Format
+from memocards.importing.rows import Kind
+
+
+class Command(ImportCommand):
+    help = (
+        "Imports questions from CSV, TSV, XLSX or JSON Lines. They wait for review. A question is known by its "
+        "external id (without one, made from its stem), so importing a file again changes only what changed in it. "
+        "Choices are a list, an object of letters and texts, or columns a, b, c …; the answer is a letter, or a number "
+        "from 1. A bad row keeps the whole file out, unless --skip-bad."
+    )
+    kind = Kind.QUESTION
+    formats = [Format.CSV, Format.TSV, Format.XLSX, Format.JSONL]
