@@ -3,18 +3,23 @@
 Deleting or un-approving a card leaves its progress alone: readers join it away, and re-approval restores it.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from django.db.models import Q
+from django.db import IntegrityError
+from django.db.models import Case, DateTimeField, F, Func, Q, Value, When
 from django.utils import timezone
+from django.utils.translation import gettext as _
 
-from memocards.errors import Conflict
+from memocards.errors import Conflict, Invalid
 from memocards.models import CardProgress, MemoCard
+from memocards.review import IN_THE_PILE, NEVER_SENT_BACK, UNCLAIMED, sent_back
 from memocards.topics import require_open_topics
-from memocards.writing import change_rows, lock_keys, lock_row, save_valid
+from memocards.writing import change_rows, lock_keys, lock_row, refusal, save_valid
 from publish.services import enqueue_card_progress_publish, enqueue_card_publish
 from publish.transactions import in_transaction
+
+TAG_LIMIT = 100
 
 
 @in_transaction
@@ -29,14 +34,17 @@ def create_card(*, topic_id: int, **fields: Any) -> MemoCard:
 
 @in_transaction
 def update_card(*, card_id: int, changes: Mapping[str, Any]) -> MemoCard:
-    """Change some fields; with a new topic its progress rows move along. Raises NotFound, Invalid, Conflict."""
-    if "topic_id" in changes:
+    """Change some fields; with a new topic its progress rows move along. Raises NotFound, Invalid, Conflict.
+
+    A card that was sent back to its author waits for a reviewer again.
+    """
+    if changes.get("topic_id") is not None:
         require_open_topics([changes["topic_id"]])
     card = lock_row(MemoCard, card_id)
     if card.deleted_at:
         raise Conflict("This card is deleted. Restore it first.")
     moves = changes.get("topic_id", card.topic_id) != card.topic_id
-    save_valid(card, changes)
+    save_valid(card, {**changes, **IN_THE_PILE} if changes and card.sent_back_at else changes)
     enqueue_card_publish(card)
     if moves:
         _move_progress([card.pk], card.topic_id)
@@ -53,6 +61,8 @@ def approve_cards(*, card_ids: Collection[int], reviewer_id: int | None) -> list
             "reviewed_by_id": reviewer_id,
             "reviewed_at": timezone.now(),
             "unapproved_at": None,
+            **NEVER_SENT_BACK,
+            **UNCLAIMED,
         },
     )
 
@@ -66,6 +76,61 @@ def unapprove_cards(*, card_ids: Collection[int]) -> list[int]:
     )
 
 
+def send_back_cards(*, card_ids: Collection[int], reason: str, reviewer_id: int | None) -> list[int]:
+    """Return these cards to their authors, who read the reason; learners no longer see them. Raises Invalid.
+
+    They leave the reviewers' pile until they are edited. Returns the primary keys that changed.
+    """
+    was_seen = When(needs_review=False, then=Value(timezone.now(), output_field=DateTimeField()))
+    return _change(
+        card_ids,
+        Q(deleted_at__isnull=True),
+        {**sent_back(reason, reviewer_id), "unapproved_at": Case(was_seen, default=F("unapproved_at"))},
+    )
+
+
+def take_back_cards(*, card_ids: Collection[int]) -> list[int]:
+    """Undo a sending back: these cards wait for a reviewer again. Returns the primary keys that changed."""
+    return _change(card_ids, Q(sent_back_at__isnull=False), NEVER_SENT_BACK)
+
+
+@in_transaction
+def move_cards(*, card_ids: Collection[int], topic_id: int) -> list[int]:
+    """Put these cards under another topic, their progress rows too; a constant number of statements.
+
+    Returns the primary keys that changed. Raises NotFound; Conflict where the topic is deleted, or has a card of the
+    same external id.
+    """
+    require_open_topics([topic_id])
+    try:
+        changed = _change(card_ids, Q(deleted_at__isnull=True) & ~Q(topic_id=topic_id), {"topic_id": topic_id})
+    except IntegrityError as error:
+        raise refusal(MemoCard, error) from error
+    if changed:
+        _move_progress(changed, topic_id)
+    return changed
+
+
+def tag_cards(*, card_ids: Collection[int], add: Sequence[str] = (), remove: Sequence[str] = ()) -> list[int]:
+    """Add tags to these cards, behind those they have, and take tags away; a constant number of statements.
+
+    Returns the primary keys that changed. Raises Invalid.
+    """
+    for tag in add:
+        if not tag.strip() or len(tag) > TAG_LIMIT or "\0" in tag:
+            raise Invalid({"tags": [_("A tag has 1 to 100 characters.")]})
+    tags = MemoCard._meta.get_field("tags")
+    kept = _Without(F("tags"), Value(list(remove), output_field=tags), output_field=tags)
+    new = _Without(Value(list(dict.fromkeys(add)), output_field=tags), F("tags"), output_field=tags)
+    where = Q(tags__overlap=list(remove)) if remove else Q(pk__in=[])
+    if add:
+        where |= ~Q(tags__contains=list(add))
+    try:
+        return _change(card_ids, Q(deleted_at__isnull=True) & where, {"tags": Func(kept, new, function="array_cat")})
+    except IntegrityError as error:
+        raise refusal(MemoCard, error) from error
+
+
 def delete_cards(*, card_ids: Collection[int]) -> list[int]:
     """Delete softly. Returns the primary keys that changed."""
     return _change(card_ids, Q(deleted_at__isnull=True), {"deleted_at": timezone.now()})
@@ -74,9 +139,19 @@ def delete_cards(*, card_ids: Collection[int]) -> list[int]:
 @in_transaction
 def restore_cards(*, card_ids: Collection[int]) -> list[int]:
     """Undelete. Returns the primary keys that changed. Raises Conflict where a topic is deleted."""
-    topics = MemoCard.objects.filter(pk__in=card_ids).order_by().values_list("topic_id", flat=True).distinct()
-    require_open_topics(list(topics))
-    return _change(card_ids, Q(deleted_at__isnull=False), {"deleted_at": None})
+    rows = MemoCard.objects.filter(pk__in=card_ids).order_by()
+    topics = list(rows.values_list("topic_id", flat=True).distinct())
+    require_open_topics(topics)
+    # One that was moved meanwhile stays deleted: its new topic was not looked at.
+    return _change(card_ids, Q(deleted_at__isnull=False, topic_id__in=topics), {"deleted_at": None})
+
+
+class _Without(Func):
+    """(texts, others) → those of the texts that are not among the others, in their order."""
+
+    template = "ARRAY(SELECT text FROM unnest(%(expressions)s) ORDER BY place)"
+    arg_joiner = ") WITH ORDINALITY AS given(text, place) WHERE text <> ALL ("
+    arity = 2
 
 
 @in_transaction

@@ -10,6 +10,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from django.conf import settings
 from django.contrib.postgres.fields import ArrayField
+from django.contrib.postgres.indexes import BrinIndex
 from django.core.exceptions import ValidationError
 from django.core.validators import (
     MaxLengthValidator,
@@ -20,7 +21,7 @@ from django.core.validators import (
 from django.db import models
 from django.db.models import F, Func, Q, Value
 from django.db.models.functions import Length, Now
-from django.db.models.lookups import LessThanOrEqual
+from django.db.models.lookups import IsNull, LessThanOrEqual
 from django.utils.translation import gettext_lazy as _
 
 TEXT_LIMIT = 20_000
@@ -160,7 +161,71 @@ class LearnerSettings(models.Model):
                 raise ValidationError({"time_zone": _("This is not a time zone, such as Asia/Seoul.")}) from error
 
 
-class Question(models.Model):
+class ReviewedModel(models.Model):
+    """What a reviewer passes: who wrote it, who approved it, or sent it back and why, and who looks at it now."""
+
+    source = models.CharField(
+        _("source"),
+        max_length=500,
+        blank=True,
+        default="",
+        db_default="",
+        validators=[ProhibitNullCharactersValidator()],
+        help_text=_("Where this came from: a book, a file, an exam."),
+    )
+    author = models.ForeignKey(
+        settings.AUTH_USER_MODEL,
+        on_delete=models.SET_NULL,
+        null=True,
+        blank=True,
+        editable=False,
+        related_name="+",
+        verbose_name=_("author"),
+    )
+    reviewed_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL,
+        on_delete=models.SET_NULL,
+        null=True,
+        blank=True,
+        related_name="+",
+        verbose_name=_("reviewed by"),
+    )
+    reviewed_at = models.DateTimeField(_("reviewed at"), null=True, blank=True, editable=False)
+    # Sent back: it waits for its author, not for a reviewer. The next edit puts it into the pile again.
+    sent_back_at = models.DateTimeField(_("sent back at"), null=True, blank=True, editable=False)
+    sent_back_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL,
+        on_delete=models.SET_NULL,
+        null=True,
+        blank=True,
+        editable=False,
+        related_name="+",
+        db_index=False,
+        verbose_name=_("sent back by"),
+    )
+    # Kept until the approval: whoever reviews it next sees what was wrong.
+    sent_back_reason = models.CharField(
+        _("reason for sending back"), max_length=500, blank=True, default="", db_default="", editable=False
+    )
+    # At the review desk: no other reviewer gets this row before that time. Nothing of a claim is published, so it is
+    # no touch; and no index holds it, so that it costs no more than the row.
+    claimed_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL,
+        on_delete=models.SET_NULL,
+        null=True,
+        blank=True,
+        editable=False,
+        related_name="+",
+        db_index=False,
+        verbose_name=_("claimed by"),
+    )
+    claimed_until = models.DateTimeField(_("claimed until"), null=True, blank=True, editable=False)
+
+    class Meta:
+        abstract = True
+
+
+class Question(ReviewedModel):
     """An exam question and, in the same row, its explanation, which is published on its own."""
 
     topic = models.ForeignKey(Topic, on_delete=models.PROTECT, related_name="questions", verbose_name=_("topic"))
@@ -172,9 +237,6 @@ class Question(models.Model):
     )
     answer = models.PositiveSmallIntegerField(
         _("answer"), validators=[MinValueValidator(1)], help_text=_("The number of the right choice, from 1.")
-    )
-    source = models.CharField(
-        _("source"), max_length=500, blank=True, default="", validators=[ProhibitNullCharactersValidator()]
     )
     external_id = models.CharField(
         _("external id"),
@@ -225,6 +287,14 @@ class Question(models.Model):
                 violation_error_message=_("A choice may not be empty."),
             ),
             models.CheckConstraint(
+                name="question_choices_not_null",
+                condition=IsNull(
+                    Func(F("choices"), Value(None), function="array_position", output_field=models.IntegerField()),
+                    True,
+                ),
+                violation_error_message=_("A choice may not be empty."),
+            ),
+            models.CheckConstraint(
                 name="question_choices_short",
                 condition=LessThanOrEqual(
                     Length(
@@ -264,7 +334,7 @@ class Question(models.Model):
         return self.stem[:80]
 
 
-class MemoCard(models.Model):
+class MemoCard(ReviewedModel):
     """A card with a front and a back. New cards wait for review."""
 
     topic = models.ForeignKey(Topic, on_delete=models.PROTECT, related_name="cards", verbose_name=_("topic"))
@@ -293,15 +363,6 @@ class MemoCard(models.Model):
         help_text=_("The name under which an import knows this row."),
     )
     needs_review = models.BooleanField(_("waits for review"), default=True)
-    reviewed_by = models.ForeignKey(
-        settings.AUTH_USER_MODEL,
-        on_delete=models.SET_NULL,
-        null=True,
-        blank=True,
-        related_name="+",
-        verbose_name=_("reviewed by"),
-    )
-    reviewed_at = models.DateTimeField(_("reviewed at"), null=True, blank=True, editable=False)
     # A review that a learner made offline before this moment still counts.
     unapproved_at = models.DateTimeField(_("un-approved at"), null=True, blank=True, editable=False)
     deleted_at = models.DateTimeField(_("deleted at"), null=True, blank=True, editable=False)
@@ -417,4 +478,6 @@ class Review(models.Model):
             ),
             # Statistics by study day, and the last review of a learner.
             models.Index(fields=["learner", "reviewed_at"], name="review_by_learner"),
+            # The dashboard: answers by the day they came in. Rows come in that order, so a few pages of index do.
+            BrinIndex(fields=["received_at"], name="review_by_arrival"),
         ]

@@ -3,44 +3,63 @@
 from collections.abc import Collection, Mapping
 from typing import Any
 
+from django.db import IntegrityError
 from django.db.models import Q
 from django.utils import timezone
 
 from memocards.errors import Conflict, Invalid
+from memocards.explaining import requesting
 from memocards.models import ExplanationStatus, Question
+from memocards.review import IN_THE_PILE, NEVER_SENT_BACK, UNCLAIMED, sent_back
 from memocards.topics import require_open_topics
-from memocards.writing import change_rows, lock_row, save_valid
+from memocards.writing import change_rows, lock_row, refusal, save_valid
 from publish.services import enqueue_question_publish
 from publish.transactions import in_transaction
 
 
 @in_transaction
-def create_question(*, topic_id: int, **fields: Any) -> Question:
-    """A new question. Raises NotFound for the topic, Invalid, Conflict."""
+def create_question(*, topic_id: int, explain: bool = True, **fields: Any) -> Question:
+    """A new question. Raises NotFound for the topic, Invalid, Conflict.
+
+    Where an endpoint is set, an explanation is asked for, unless one is given, or `explain` is false: for whoever
+    brings an explanation right after, or questions by the thousand.
+    """
     require_open_topics([topic_id])
     question = Question(topic_id=topic_id)
+    if explain and requesting.endpoint_is_set() and not fields.get("explanation"):
+        fields = {"explanation_status": ExplanationStatus.PENDING, **fields}
     save_valid(question, fields)
+    if question.explanation_status == ExplanationStatus.PENDING:
+        requesting.defer([question.pk])
     enqueue_question_publish(question)
     return question
 
 
 @in_transaction
 def update_question(*, question_id: int, changes: Mapping[str, Any]) -> Question:
-    """Change some fields. Raises NotFound, Invalid, Conflict."""
-    if "topic_id" in changes:
+    """Change some fields. A question that was sent back to its author waits for a reviewer again.
+
+    Raises NotFound, Invalid, Conflict.
+    """
+    if changes.get("topic_id") is not None:
         require_open_topics([changes["topic_id"]])
     question = lock_row(Question, question_id)
     if question.deleted_at:
         raise Conflict("This question is deleted. Restore it first.")
-    save_valid(question, changes)
+    content = requesting.content_of(question)
+    save_valid(question, {**changes, **IN_THE_PILE} if changes and question.sent_back_at else changes)
+    if requesting.is_under_way(question) and requesting.content_of(question) != content:
+        # The answer to come would explain what no longer stands there.
+        requesting.ask_for([question_id])
+        question.refresh_from_db()
     enqueue_question_publish(question)
     return question
 
 
 def set_explanation(*, question_id: int, body: str, generator: str = "") -> Question:
-    """Store an explanation as ready, and publish it. Raises NotFound, Invalid, Conflict.
+    """Store an explanation as ready, and publish it. It wins over one that is under way.
 
-    `generator` names the program that wrote it; empty for a person.
+    Raises NotFound, Invalid, Conflict. `generator` names the program that wrote it; empty for a person.
     """
     if not body.strip():
         raise Invalid({"explanation": ["An explanation may not be blank. To withdraw it, delete it."]})
@@ -56,25 +75,70 @@ def set_explanation(*, question_id: int, body: str, generator: str = "") -> Ques
 
 
 def clear_explanation(*, question_id: int) -> Question:
-    """Withdraw an explanation: a tombstone follows where it was published. Raises NotFound, Conflict."""
+    """Withdraw an explanation, or the request for one: a tombstone follows where it was published.
+
+    Raises NotFound, Conflict.
+    """
     return update_question(
         question_id=question_id,
         changes={
             "explanation": "",
             "explanation_status": ExplanationStatus.NONE,
             "explanation_generator": "",
+            "explanation_error": "",
         },
     )
 
 
-def approve_questions(*, question_ids: Collection[int]) -> list[int]:
+def approve_questions(*, question_ids: Collection[int], reviewer_id: int | None = None) -> list[int]:
     """Let these questions be seen. Returns the primary keys that changed; a constant number of statements."""
-    return _change(question_ids, Q(needs_review=True, deleted_at__isnull=True), {"needs_review": False})
+    return _change(
+        question_ids,
+        Q(needs_review=True, deleted_at__isnull=True),
+        {
+            "needs_review": False,
+            "reviewed_by_id": reviewer_id,
+            "reviewed_at": timezone.now(),
+            **NEVER_SENT_BACK,
+            **UNCLAIMED,
+        },
+    )
 
 
 def unapprove_questions(*, question_ids: Collection[int]) -> list[int]:
     """Send these questions back to review. Returns the primary keys that changed."""
-    return _change(question_ids, Q(needs_review=False), {"needs_review": True})
+    return _change(
+        question_ids,
+        Q(needs_review=False),
+        {"needs_review": True, "reviewed_by_id": None, "reviewed_at": None},
+    )
+
+
+def send_back_questions(*, question_ids: Collection[int], reason: str, reviewer_id: int | None) -> list[int]:
+    """Return these questions to their authors, who read the reason; learners no longer see them. Raises Invalid.
+
+    They leave the reviewers' pile until they are edited. Returns the primary keys that changed.
+    """
+    return _change(question_ids, Q(deleted_at__isnull=True), sent_back(reason, reviewer_id))
+
+
+def take_back_questions(*, question_ids: Collection[int]) -> list[int]:
+    """Undo a sending back: these questions wait for a reviewer again. Returns the primary keys that changed."""
+    return _change(question_ids, Q(sent_back_at__isnull=False), NEVER_SENT_BACK)
+
+
+@in_transaction
+def move_questions(*, question_ids: Collection[int], topic_id: int) -> list[int]:
+    """Put these questions under another topic; their cards stay. A constant number of statements.
+
+    Returns the primary keys that changed. Raises NotFound; Conflict where the topic is deleted, or has a question of
+    the same external id.
+    """
+    require_open_topics([topic_id])
+    try:
+        return _change(question_ids, Q(deleted_at__isnull=True) & ~Q(topic_id=topic_id), {"topic_id": topic_id})
+    except IntegrityError as error:
+        raise refusal(Question, error) from error
 
 
 def delete_questions(*, question_ids: Collection[int]) -> list[int]:
@@ -85,9 +149,11 @@ def delete_questions(*, question_ids: Collection[int]) -> list[int]:
 @in_transaction
 def restore_questions(*, question_ids: Collection[int]) -> list[int]:
     """Undelete. Returns the primary keys that changed. Raises Conflict where a topic is deleted."""
-    topics = Question.objects.filter(pk__in=question_ids).order_by().values_list("topic_id", flat=True).distinct()
-    require_open_topics(list(topics))
-    return _change(question_ids, Q(deleted_at__isnull=False), {"deleted_at": None})
+    rows = Question.objects.filter(pk__in=question_ids).order_by()
+    topics = list(rows.values_list("topic_id", flat=True).distinct())
+    require_open_topics(topics)
+    # One that was moved meanwhile stays deleted: its new topic was not looked at.
+    return _change(question_ids, Q(deleted_at__isnull=False, topic_id__in=topics), {"deleted_at": None})
 
 
 @in_transaction

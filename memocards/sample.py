@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from django.contrib.auth import get_user_model
-from django.contrib.auth.models import Permission
+from django.contrib.auth.models import Group
 
 from memocards import cards, questions, topics
 from memocards.models import Topic
@@ -16,34 +16,12 @@ from publish.transactions import in_transaction
 
 CONTENT = Path(__file__).parent / "sample_content"
 
-# Username → is superuser, permissions; staff where there are any.
-DEMO_USERS: dict[str, tuple[bool, tuple[str, ...]]] = {
-    "admin": (True, ()),
-    "author": (
-        False,
-        (
-            "view_topic",
-            "add_question",
-            "change_question",
-            "view_question",
-            "add_memocard",
-            "change_memocard",
-            "view_memocard",
-        ),
-    ),
-    "reviewer": (
-        False,
-        (
-            "view_topic",
-            "change_question",
-            "view_question",
-            "approve_question",
-            "change_memocard",
-            "view_memocard",
-            "approve_memocard",
-        ),
-    ),
-    "learner": (False, ()),
+# Username → is superuser, group. Whoever is one of these is staff.
+DEMO_USERS: dict[str, tuple[bool, str]] = {
+    "admin": (True, ""),
+    "author": (False, "author"),
+    "reviewer": (False, "reviewer"),
+    "learner": (False, ""),
 }
 
 
@@ -84,16 +62,14 @@ def create_demo_users(logins: Path) -> list[str]:
     """
     users = get_user_model()
     lines: list[str] = []
-    for username, (is_superuser, codenames) in DEMO_USERS.items():
+    for username, (is_superuser, group) in DEMO_USERS.items():
         if users._default_manager.filter(username=username).exists():
             continue
         password = secrets.token_urlsafe(9)
-        user = users._default_manager.create_user(  # type: ignore[attr-defined]
-            username=username, password=password, is_superuser=is_superuser, is_staff=is_superuser or bool(codenames)
+        user = users._default_manager.create_user(
+            username=username, password=password, is_superuser=is_superuser, is_staff=is_superuser or bool(group)
         )
-        user.user_permissions.set(
-            Permission.objects.filter(content_type__app_label="memocards", codename__in=codenames)
-        )
+        user.groups.set(Group.objects.filter(name=group))
         lines.append(f"{username:<9} {password}")
     if lines:
         logins.parent.mkdir(parents=True, exist_ok=True)

@@ -1,0 +1,54 @@
+"""The page that asks before an action, and says what viewers will see change."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from django import forms
+from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME, ActionForm
+from django.http import HttpRequest, HttpResponse
+from django.template.response import TemplateResponse
+
+
+class AskingActionForm(ActionForm):
+    """The form of a list of which every action asks first. Whoever posts without it has made up their mind."""
+
+    ask = forms.CharField(label="", widget=forms.HiddenInput, initial="1", required=False)
+
+
+TAKE_AWAY = {"unapprove", "delete_selected", "delete_with_content"}
+
+
+@dataclass(frozen=True)
+class Question:
+    """What is asked. `sentences`: what viewers will see change. `at_stake`: how much; when that differs by the time
+    of the answer, it is asked again. `form`: what the action needs to know besides."""
+
+    title: Any
+    question: str
+    sentences: Sequence[str]
+    at_stake: str
+    form: forms.Form | None = field(default=None)
+
+
+def confirmed(request: HttpRequest, at_stake: str) -> bool:
+    return request.POST.get("confirmed") == at_stake
+
+
+def ask(request: HttpRequest, model_admin: Any, action: str, question: Question) -> HttpResponse:
+    context = {
+        **model_admin.admin_site.each_context(request),
+        "title": question.title,
+        "opts": model_admin.opts,
+        "question": question.question,
+        "sentences": question.sentences,
+        "form": question.form,
+        "action": action,
+        "takes_away": action in TAKE_AWAY,
+        "confirmed": question.at_stake,
+        "selected": request.POST.getlist(ACTION_CHECKBOX_NAME),
+        "select_across": request.POST.get("select_across", "0"),
+        "action_checkbox_name": ACTION_CHECKBOX_NAME,
+        "media": model_admin.media,
+    }
+    return TemplateResponse(request, "admin/memocards/confirm_action.html", context)

@@ -1,0 +1,362 @@
+"""The pages of topics, questions and cards."""
+
+from collections.abc import Callable
+from typing import Any
+
+from django import forms
+from django.contrib import admin, messages
+from django.contrib.admin.models import CHANGE, DELETION
+from django.contrib.admin.widgets import AdminTextareaWidget
+from django.db.models import Count, F, OuterRef, QuerySet, Subquery
+from django.db.models.functions import Coalesce
+from django.http import HttpRequest, HttpResponse
+from django.urls import reverse
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+from django.utils.translation import gettext as now
+from django.utils.translation import gettext_lazy as _
+from django.utils.translation import ngettext
+
+from memocards import cards, questions, topics
+from memocards.admin.choosing import pin, user_id
+from memocards.admin.columns import leeches
+from memocards.admin.confirmation import Question as Asked
+from memocards.admin.confirmation import ask, confirmed
+from memocards.admin.fields import LinesField, short
+from memocards.admin.filters import LiveStateFilter, LiveTopicFilter, ReviewStateFilter, StaffFilter
+from memocards.admin.forms import LIVE, MemoCardForm, QuestionForm
+from memocards.admin.reviewing import SEEN, ReviewedAdmin
+from memocards.admin.soft_deletion import DROPPED, SoftDeleteAdmin
+from memocards.errors import DomainError, TopicHasContent
+from memocards.explaining.requesting import request_explanations
+from memocards.leeches import LeechFilter
+from memocards.models import CardProgress, ExplanationStatus, MemoCard, Question, Topic
+from publish.transactions import in_transaction
+
+
+@admin.register(Topic)
+class TopicAdmin(SoftDeleteAdmin):
+    list_display = ["name", "position", "scheduler", "exam_date", "live_questions", "live_cards"]
+    list_filter = [LiveStateFilter, "scheduler"]
+    search_fields = ["name", "description"]
+    readonly_fields = ["created_at", "updated_at", "deleted_at"]
+    fieldsets = [
+        (None, {"fields": ["name", "description", "position", "scheduler", "exam_date"]}),
+        (_("History"), {"fields": ["created_at", "updated_at", "deleted_at"]}),
+    ]
+    actions = [*SoftDeleteAdmin.actions, "delete_with_content"]
+    named_by = "name"
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
+        queryset: QuerySet[Any] = super().get_queryset(request)
+        return queryset.annotate(  # type: ignore[no-any-return]
+            question_count=_live_rows(Question), card_count=_live_rows(MemoCard)
+        )
+
+    @admin.display(description=_("questions"))
+    def live_questions(self, topic: Any) -> SafeString:
+        return _link_to_list(Question, topic, topic.question_count)
+
+    @admin.display(description=_("cards"))
+    def live_cards(self, topic: Any) -> SafeString:
+        return _link_to_list(MemoCard, topic, topic.card_count)
+
+    def create(self, request: HttpRequest, fields: dict[str, Any]) -> Topic:
+        return topics.create_topic(**fields)
+
+    def update(self, key: int, changes: dict[str, Any]) -> None:
+        topics.update_topic(topic_id=key, changes=changes)
+
+    def delete_rows(self, keys: list[int]) -> list[int]:
+        return [topics.delete_topic(topic_id=key).pk for key in keys]
+
+    def restore_rows(self, keys: list[int]) -> list[int]:
+        return [topics.restore_topic(topic_id=key).pk for key in keys]
+
+    def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:
+        self._one_by_one(request, queryset.filter(LIVE), self.delete_rows, _("Deleted."), DELETION)
+
+    @admin.action(permissions=["change"], description=_("Restore selected topics with what was deleted along"))
+    def restore(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:
+        self._one_by_one(request, queryset.exclude(LIVE), self.restore_rows, _("Restored."), CHANGE)
+
+    @admin.action(permissions=["delete_content"], description=_("Delete selected topics with all content"))
+    def delete_with_content(self, request: HttpRequest, queryset: QuerySet[Any]) -> HttpResponse | None:
+        keys = pin(queryset)
+        counts = {
+            "topics": len(keys),
+            "questions": Question.objects.filter(LIVE, topic__in=keys).count(),
+            "cards": MemoCard.objects.filter(LIVE, topic__in=keys).count(),
+        }
+        at_stake = "-".join(str(count) for count in counts.values())
+        if not confirmed(request, at_stake):
+            asked = _("Delete %(topics)d topics with %(questions)d questions and %(cards)d cards?") % counts
+            return ask(request, self, "delete_with_content", Asked(_("Delete"), asked, [str(DROPPED)], at_stake))
+        self._one_by_one(
+            request,
+            queryset.filter(LIVE),
+            lambda keys: [topics.delete_topic(topic_id=key, cascade=True).pk for key in keys],
+            _("Deleted with all content."),
+            DELETION,
+        )
+        return None
+
+    def has_delete_content_permission(self, request: HttpRequest) -> bool:
+        names = ("delete_topic", "delete_question", "delete_memocard")
+        return all(request.user.has_perm(f"memocards.{name}") for name in names)
+
+    def tell_refusal(self, request: HttpRequest, refusal: DomainError) -> None:
+        super().tell_refusal(request, refusal)
+        if isinstance(refusal, TopicHasContent):
+            hint = _("The action “Delete selected topics with all content” in the list of topics does that.")
+            self.message_user(request, hint, messages.INFO)
+
+    def _one_by_one(
+        self,
+        request: HttpRequest,
+        queryset: QuerySet[Any],
+        service: Callable[[list[int]], list[int]],
+        done: Any,
+        flag: int,
+    ) -> None:
+        """Each topic in a transaction of its own. Several in one would lock a topic after another's cards, and one
+        that is refused would hold up the rest."""
+        keys = pin(queryset)
+        changed = 0
+        for key in keys:
+
+            @in_transaction
+            def act(key: int = key) -> None:
+                self.log_rows(request, service([key]), flag, str(done))
+
+            try:
+                act()
+                changed += 1
+            except DomainError as refusal:
+                self.tell_refusal(request, refusal)
+        self.tell_done(request, done, changed, len(keys))
+
+
+def _live_rows(model: type[Question] | type[MemoCard]) -> Coalesce:
+    rows = model._base_manager.filter(LIVE, topic=OuterRef("pk")).order_by().values("topic")
+    return Coalesce(Subquery(rows.annotate(count=Count("pk")).values("count")), 0)
+
+
+def _link_to_list(model: type[Question] | type[MemoCard], topic: Any, count: int) -> SafeString:
+    page = reverse(f"admin:memocards_{model._meta.model_name}_changelist")
+    return format_html('<a href="{}?state=live&amp;topic__id__exact={}">{}</a>', page, topic.pk, count)
+
+
+@admin.register(Question)
+class QuestionAdmin(ReviewedAdmin):
+    form = QuestionForm
+    list_display = [
+        "short_stem", "state", "published_state", "topic", "explanation_status", "author", "approval", "updated_at",
+    ]  # fmt: skip
+    list_filter = [ReviewStateFilter, "explanation_status", ("topic", LiveTopicFilter), ("author", StaffFilter)]
+    search_fields = ["stem", "source", "external_id"]
+    readonly_fields = [
+        "state", "published_state", "author", "approval", "sent_back_reason", "sent_back_by", "sent_back_at",
+        "explanation_status", "explanation_generator", "explanation_attempts",
+        "explanation_error", "created_at", "updated_at", "deleted_at",
+    ]  # fmt: skip
+    fieldsets = [
+        (None, {"fields": ["topic", "stem", "choices", "answer", "explanation", "source", "external_id"]}),
+        (
+            _("State"),
+            {
+                "fields": [
+                    "state", "published_state", "author", "approval",
+                    "explanation_status", "explanation_generator", "explanation_attempts",
+                    "explanation_error",
+                ]
+            },
+        ),
+        (_("History"), {"fields": ["created_at", "updated_at", "deleted_at"]}),
+    ]  # fmt: skip
+    actions = ["approve", "unapprove", "move", "explain", *SoftDeleteAdmin.actions]
+    named_by = "stem"
+    kind = "question"
+
+    @admin.display(description=_("stem"), ordering="stem")
+    def short_stem(self, question: Question) -> SafeString:
+        return short(question.stem)
+
+    @admin.action(permissions=["change"], description=_("Have explanations written for selected questions"))
+    def explain(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:
+        def ask_for(keys: list[int]) -> list[int]:
+            return request_explanations(question_ids=keys)
+
+        self.carry_out(request, pin(queryset), ask_for, _("Explanation asked for."), CHANGE)
+
+    def create(self, request: HttpRequest, fields: dict[str, Any]) -> Question:
+        explanation = fields.pop("explanation", "")
+        # Whoever may not approve writes for a reviewer, not for the learners.
+        waits = not self.has_approve_permission(request)
+        question = questions.create_question(
+            **fields, author_id=user_id(request), needs_review=waits, explain=not explanation
+        )
+        if explanation:
+            questions.set_explanation(question_id=question.pk, body=explanation)
+        return question
+
+    def update(self, key: int, changes: dict[str, Any]) -> None:
+        explanation = changes.pop("explanation", None)
+        if changes or explanation is None:
+            questions.update_question(question_id=key, changes=changes)
+        # A person's words are ready; taking them away withdraws the explanation.
+        if explanation:
+            questions.set_explanation(question_id=key, body=explanation)
+        elif explanation is not None:
+            questions.clear_explanation(question_id=key)
+
+    def approve_rows(self, request: HttpRequest, keys: list[int]) -> list[int]:
+        return questions.approve_questions(question_ids=keys, reviewer_id=user_id(request))
+
+    def unapprove_rows(self, keys: list[int]) -> list[int]:
+        return questions.unapprove_questions(question_ids=keys)
+
+    def move_rows(self, keys: list[int], topic_id: int) -> list[int]:
+        return questions.move_questions(question_ids=keys, topic_id=topic_id)
+
+    def move_sentences(self, keys: list[int]) -> list[str]:
+        stay = MemoCard.objects.filter(LIVE, question__in=keys).count()
+        sentence = ngettext("%d card of theirs stays where it is.", "%d cards of theirs stay where they are.", stay)
+        return [*super().move_sentences(keys), *([sentence % stay] if stay else [])]
+
+    def delete_rows(self, keys: list[int]) -> list[int]:
+        return questions.delete_questions(question_ids=keys)
+
+    def restore_rows(self, keys: list[int]) -> list[int]:
+        return questions.restore_questions(question_ids=keys)
+
+
+class TagForm(forms.Form):
+    add = LinesField(
+        label=_("Add"),
+        required=False,
+        widget=AdminTextareaWidget(attrs={"rows": 3, "dir": "auto"}),
+        help_text=_("One a line."),
+    )
+    remove = LinesField(
+        label=_("Take away"),
+        required=False,
+        widget=AdminTextareaWidget(attrs={"rows": 3, "dir": "auto"}),
+        help_text=_("One a line."),
+    )
+
+    def clean(self) -> dict[str, Any]:
+        found = self.cleaned_data
+        if not self.errors and not found["add"] and not found["remove"]:
+            raise forms.ValidationError(_("Name a tag at least."))
+        return found
+
+
+@admin.register(MemoCard)
+class MemoCardAdmin(ReviewedAdmin):
+    form = MemoCardForm
+    list_display = [
+        "short_front", "state", "published_state", "topic", "shown_tags", "leech", "explanation_state", "author",
+        "approval", "updated_at",
+    ]  # fmt: skip
+    list_filter = [ReviewStateFilter, ("topic", LiveTopicFilter), ("author", StaffFilter), LeechFilter]
+    search_fields = ["front", "back", "source", "external_id"]
+    actions = ["approve", "unapprove", "move", "tag", *SoftDeleteAdmin.actions]
+    autocomplete_fields = ["question"]
+    readonly_fields = [
+        "state", "published_state", "leech", "author", "reviewed_by", "reviewed_at", "unapproved_at",
+        "sent_back_reason", "sent_back_by", "sent_back_at", "created_at", "updated_at", "deleted_at",
+    ]  # fmt: skip
+    fieldsets = [
+        (None, {"fields": ["topic", "question", "front", "back", "tags", "source", "external_id"]}),
+        (
+            _("State"),
+            {
+                "fields": [
+                    "state", "published_state", "leech", "author", "reviewed_by", "reviewed_at", "unapproved_at",
+                ]
+            },
+        ),
+        (_("History"), {"fields": ["created_at", "updated_at", "deleted_at"]}),
+    ]  # fmt: skip
+    named_by = "front"
+    kind = "card"
+
+    @admin.display(description=_("front"), ordering="front")
+    def short_front(self, card: MemoCard) -> SafeString:
+        return short(card.front)
+
+    @admin.display(description=_("tags"))
+    def shown_tags(self, card: MemoCard) -> SafeString:
+        return short(", ".join(card.tags))
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
+        queryset: QuerySet[Any] = super().get_queryset(request)
+        return queryset.annotate(explained=F("question__explanation_status"))  # type: ignore[no-any-return]
+
+    def complete(self, rows: list[Any]) -> None:
+        super().complete(rows)
+        known = leeches([row.pk for row in rows])
+        for row in rows:
+            row.known_leech = known.get(row.pk)
+
+    @admin.display(description=_("leech"))
+    def leech(self, card: Any) -> Any:
+        known = card.known_leech if hasattr(card, "known_leech") else leeches([card.pk]).get(card.pk)
+        return known.shown() if known else "–"
+
+    @admin.display(description=_("explanation"))
+    def explanation_state(self, card: Any) -> Any:
+        """Of the question that the card is from."""
+        return "–" if card.explained is None else ExplanationStatus(card.explained).label
+
+    @admin.action(permissions=["change"], description=_("Tag selected %(verbose_name_plural)s"))
+    def tag(self, request: HttpRequest, queryset: QuerySet[Any]) -> HttpResponse | None:
+        keys = pin(queryset)
+        form = TagForm(request.POST if "confirmed" in request.POST else None)
+        if not confirmed(request, str(len(keys))) or not form.is_valid():
+            asked = ngettext("Change the tags of %d card?", "Change the tags of %d cards?", len(keys)) % len(keys)
+            seen = self.count(keys, SEEN)
+            shown = ngettext(
+                "Viewers will show %d card with its new tags.", "Viewers will show %d cards with their new tags.", seen
+            )
+            question = self.question(keys, _("Tag"), asked, seen and shown % seen, form=form)
+            return ask(request, self, "tag", question)
+        add, remove = form.cleaned_data["add"], form.cleaned_data["remove"]
+        done = now("Tagged: %s.") % ", ".join([*(f"+{tag}" for tag in add), *(f"−{tag}" for tag in remove)])
+        self.carry_out(request, keys, lambda keys: cards.tag_cards(card_ids=keys, add=add, remove=remove), done, CHANGE)
+        return None
+
+    def create(self, request: HttpRequest, fields: dict[str, Any]) -> MemoCard:
+        return cards.create_card(**fields, author_id=user_id(request))
+
+    def update(self, key: int, changes: dict[str, Any]) -> None:
+        cards.update_card(card_id=key, changes=changes)
+
+    def approve_rows(self, request: HttpRequest, keys: list[int]) -> list[int]:
+        return cards.approve_cards(card_ids=keys, reviewer_id=user_id(request))
+
+    def unapprove_rows(self, keys: list[int]) -> list[int]:
+        return cards.unapprove_cards(card_ids=keys)
+
+    def move_rows(self, keys: list[int], topic_id: int) -> list[int]:
+        return cards.move_cards(card_ids=keys, topic_id=topic_id)
+
+    def move_sentences(self, keys: list[int]) -> list[str]:
+        progress = CardProgress.objects.filter(card__in=keys).count()
+        along = ngettext(
+            "The progress of learners moves along: %d row.",
+            "The progress of learners moves along: %d rows.",
+            progress,
+        )
+        return [*super().move_sentences(keys), *([along % progress] if progress else [])]
+
+    def dropped(self, seen: int) -> str:
+        kept = now("Learners keep their progress, and find it again when the cards come back.")
+        return f"{sentence} {kept}" if (sentence := super().dropped(seen)) else ""
+
+    def delete_rows(self, keys: list[int]) -> list[int]:
+        return cards.delete_cards(card_ids=keys)
+
+    def restore_rows(self, keys: list[int]) -> list[int]:
+        return cards.restore_cards(card_ids=keys)

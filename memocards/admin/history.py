@@ -1,0 +1,60 @@
+"""Who did what and when, in the back office: approvals above all."""
+
+from typing import Any
+
+from django.contrib import admin
+from django.contrib.admin.models import LogEntry
+from django.db.models import QuerySet
+from django.http import HttpRequest
+from django.utils.html import format_html
+from django.utils.translation import gettext_lazy as _
+
+from memocards.admin.fields import short
+from memocards.admin.filters import StaffFilter
+from publish.admin import EstimatingPaginator, ReadOnlyAdmin
+
+
+class ContentFilter(admin.SimpleListFilter):
+    title = _("content")
+    parameter_name = "content"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:
+        return [("memocard", _("Memo cards")), ("question", _("Questions")), ("topic", _("Topics"))]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        return queryset.filter(content_type__model=self.value()) if self.value() else queryset
+
+
+@admin.register(LogEntry)
+class HistoryAdmin(ReadOnlyAdmin):
+    """The history of all content in one list. The page of a row shows its own."""
+
+    list_display = ["action_time", "user", "what", "content_type", "named"]
+    list_display_links = None
+    list_filter = [ContentFilter, ("user", StaffFilter)]
+    list_select_related = ["user", "content_type"]
+    search_fields = ["change_message", "object_repr"]
+    search_help_text = _("Part of what was done, or of a text: Approved")
+    sortable_by = ["action_time"]
+    paginator = EstimatingPaginator
+    show_full_result_count = False
+    show_facets = admin.ShowFacets.NEVER
+
+    class Media:
+        css = {"all": ["memocards/admin.css"]}
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
+        queryset: QuerySet[Any] = super().get_queryset(request)
+        if request.user.is_superuser:
+            return queryset
+        # What was done to users and subscribers is not a reviewer's to read.
+        return queryset.filter(content_type__app_label="memocards")
+
+    @admin.display(description=_("what"))
+    def what(self, entry: LogEntry) -> Any:
+        return short(entry.get_change_message() or entry.get_action_flag_display())
+
+    @admin.display(description=_("of"))
+    def named(self, entry: LogEntry) -> Any:
+        url = None if entry.is_deletion() else entry.get_admin_url()
+        return format_html('<a href="{}">{}</a>', url, short(entry.object_repr)) if url else short(entry.object_repr)

@@ -1,0 +1,254 @@
+"""Rows that are seen once somebody approved them: what a list does with any number of them at once."""
+
+from datetime import datetime
+from typing import Any, ClassVar
+
+from django import forms
+from django.contrib import admin
+from django.contrib.admin.models import CHANGE
+from django.core.exceptions import PermissionDenied
+from django.db.models import Count, Q, QuerySet
+from django.http import HttpRequest, HttpResponse
+from django.urls import reverse
+from django.utils.formats import date_format
+from django.utils.timezone import localtime
+from django.utils.translation import gettext as now
+from django.utils.translation import gettext_lazy as _
+from django.utils.translation import ngettext
+
+from memocards.admin.choosing import pin
+from memocards.admin.columns import Published, published
+from memocards.admin.confirmation import AskingActionForm, Question, ask, confirmed
+from memocards.admin.filters import ReviewStateFilter
+from memocards.admin.forms import LIVE
+from memocards.admin.soft_deletion import SoftDeleteAdmin
+from memocards.models import Topic
+
+SEEN = LIVE & Q(needs_review=False)
+
+
+class MoveForm(forms.Form):
+    topic = forms.ModelChoiceField(Topic.objects.filter(LIVE), label=_("New topic"))
+
+
+class ReviewedAdmin(SoftDeleteAdmin):
+    """Their list opens with the pile that waits."""
+
+    actions = ["approve", "unapprove", "move", *SoftDeleteAdmin.actions]
+    action_form = AskingActionForm
+    change_list_template = "admin/memocards/review_pile.html"
+    list_select_related = ["topic", "author", "reviewed_by"]
+    # The name in the feed's catalogue, and that of the review desk.
+    kind: ClassVar[str]
+
+    def approve_rows(self, request: HttpRequest, keys: list[int]) -> list[int]:
+        raise NotImplementedError
+
+    def unapprove_rows(self, keys: list[int]) -> list[int]:
+        raise NotImplementedError
+
+    def move_rows(self, keys: list[int], topic_id: int) -> list[int]:
+        raise NotImplementedError
+
+    def has_approve_permission(self, request: HttpRequest) -> bool:
+        return request.user.has_perm(f"memocards.approve_{self.opts.model_name}")
+
+    # What is asked first
+
+    def must_ask(self, request: HttpRequest, keys: list[int]) -> bool:
+        """The list's own form asks, and asks anew when there is more at stake than was shown."""
+        if "confirmed" in request.POST:
+            return not confirmed(request, str(len(keys)))
+        return "ask" in request.POST
+
+    def question(self, keys: list[int], title: Any, asked: str, *sentences: str | int, form: Any = None) -> Question:
+        """A sentence that does not apply is empty, or the 0 that it would be about."""
+        said = [str(sentence) for sentence in sentences if sentence]
+        return Question(title, asked, said or [now("Viewers see no change.")], str(len(keys)), form)
+
+    def count(self, keys: list[int], where: Q) -> int:
+        return int(self.model._base_manager.filter(where, pk__in=keys).count())
+
+    # Actions
+
+    @admin.action(permissions=["approve"], description=_("Approve selected %(verbose_name_plural)s"))
+    def approve(self, request: HttpRequest, queryset: QuerySet[Any]) -> HttpResponse | None:
+        keys = pin(queryset)
+        if self.must_ask(request, keys):
+            return ask(request, self, "approve", self.approval_question(keys))
+        self.carry_out(request, keys, lambda keys: self.approve_rows(request, keys), _("Approved."), CHANGE)
+        return None
+
+    def approval_question(self, keys: list[int]) -> Question:
+        rows = self.model._base_manager.filter(pk__in=keys)
+        counts = rows.aggregate(
+            waiting=Count("pk", filter=LIVE & Q(needs_review=True)),
+            sent_back=Count("pk", filter=LIVE & Q(needs_review=True, sent_back_at__isnull=False)),
+        )
+        waiting, sent_back = counts["waiting"], counts["sent_back"]
+        rest = len(keys) - waiting
+        return self.question(
+            keys,
+            _("Approve"),
+            ngettext("Approve %d row?", "Approve %d rows?", len(keys)) % len(keys),
+            waiting
+            and ngettext("Viewers will show %d more row.", "Viewers will show %d more rows.", waiting) % waiting,
+            sent_back
+            and ngettext(
+                "%d of them was sent back and not edited since.",
+                "%d of them were sent back and not edited since.",
+                sent_back,
+            )
+            % sent_back,
+            self.unaffected(rest) if waiting else "",
+        )
+
+    @admin.action(permissions=["approve"], description=_("Un-approve selected %(verbose_name_plural)s"))
+    def unapprove(self, request: HttpRequest, queryset: QuerySet[Any]) -> HttpResponse | None:
+        keys = pin(queryset)
+        if self.must_ask(request, keys):
+            seen = self.count(keys, SEEN)
+            asked = ngettext("Un-approve %d row?", "Un-approve %d rows?", len(keys)) % len(keys)
+            question = self.question(
+                keys, _("Un-approve"), asked, self.dropped(seen), self.unaffected(len(keys) - seen) if seen else ""
+            )
+            return ask(request, self, "unapprove", question)
+        self.carry_out(request, keys, self.unapprove_rows, _("Sent back to review."), CHANGE)
+        return None
+
+    @admin.action(permissions=["change"], description=_("Move selected %(verbose_name_plural)s to another topic"))
+    def move(self, request: HttpRequest, queryset: QuerySet[Any]) -> HttpResponse | None:
+        keys = pin(queryset)
+        form = MoveForm(request.POST if "confirmed" in request.POST else None)
+        if not confirmed(request, str(len(keys))) or not form.is_valid():
+            asked = ngettext("Move %d row to which topic?", "Move %d rows to which topic?", len(keys)) % len(keys)
+            question = self.question(keys, _("Move to topic"), asked, *self.move_sentences(keys), form=form)
+            return ask(request, self, "move", question)
+        topic = form.cleaned_data["topic"]
+        done = _("Moved to “%s”.") % topic.name
+        self.carry_out(request, keys, lambda keys: self.move_rows(keys, topic.pk), done, CHANGE)
+        return None
+
+    def move_sentences(self, keys: list[int]) -> list[str]:
+        seen = self.count(keys, SEEN)
+        if not seen:
+            return []
+        return [
+            ngettext(
+                "Viewers will show %d row under the new topic.",
+                "Viewers will show %d rows under the new topic.",
+                seen,
+            )
+            % seen
+        ]
+
+    @admin.action(permissions=["change"], description=_("Restore selected %(verbose_name_plural)s"))
+    def restore(self, request: HttpRequest, queryset: QuerySet[Any]) -> HttpResponse | None:
+        keys = pin(queryset)
+        if self.must_ask(request, keys):
+            seen = self.count(keys, Q(needs_review=False, deleted_at__isnull=False))
+            asked = ngettext("Restore %d row?", "Restore %d rows?", len(keys)) % len(keys)
+            appear = seen and ngettext("Viewers will show %d row again.", "Viewers will show %d rows again.", seen)
+            waiting = self.count(keys, Q(needs_review=True, deleted_at__isnull=False))
+            wait = waiting and ngettext("%d row waits for review.", "%d rows wait for review.", waiting)
+            question = self.question(
+                keys, _("Restore"), asked, appear and appear % seen, wait and wait % waiting if seen else ""
+            )
+            return ask(request, self, "restore", question)
+        self.carry_out(request, keys, self.restore_rows, _("Restored."), CHANGE)
+        return None
+
+    def deletion_question(self, queryset: QuerySet[Any], count: int) -> Question:
+        keys = pin(queryset)
+        seen = self.count(keys, SEEN)
+        return self.question(
+            keys,
+            _("Delete"),
+            ngettext("Delete %d row?", "Delete %d rows?", count) % count,
+            self.dropped(seen),
+            now("What is deleted stays in the hub and can be restored."),
+        )
+
+    def dropped(self, seen: int) -> str:
+        """What un-approving or deleting so many rows that learners see does."""
+        if not seen:
+            return ""
+        return ngettext("Viewers will drop %d row.", "Viewers will drop %d rows.", seen) % seen
+
+    def unaffected(self, count: int) -> str:
+        if not count:
+            return ""
+        return ngettext("For %d row nothing changes.", "For %d rows nothing changes.", count) % count
+
+    # The page of one row
+
+    def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
+        decides = change and ("_approve" in request.POST or "_unapprove" in request.POST)
+        if decides and not self.has_approve_permission(request):
+            raise PermissionDenied
+        super().save_model(request, obj, form, change)
+        if change and "_approve" in request.POST:
+            self.log_rows(request, self.approve_rows(request, [obj.pk]), CHANGE, str(_("Approved.")))
+        if change and "_unapprove" in request.POST:
+            self.log_rows(request, self.unapprove_rows([obj.pk]), CHANGE, str(_("Sent back to review.")))
+
+    def render_change_form(
+        self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any
+    ) -> HttpResponse:
+        context["can_approve"] = self.has_approve_permission(request)
+        return super().render_change_form(request, context, *args, **kwargs)
+
+    def state_of(self, row: Any) -> str:
+        if row.deleted_at:
+            return "deleted"
+        if not row.needs_review:
+            return "approved"
+        return "sent_back" if row.sent_back_at else "waiting"
+
+    def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
+        fieldsets = super().get_fieldsets(request, obj)
+        if obj is None or not obj.sent_back_reason:
+            return fieldsets
+        fields = ["sent_back_reason", "sent_back_by", "sent_back_at"]
+        return [(_("Sent back to its author"), {"fields": fields}), *fieldsets]
+
+    # The list
+
+    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
+        desk = reverse("admin:review") if self.has_approve_permission(request) else ""
+        # The columns need the room that the sidebar would take.
+        context = {"review_desk": desk, "is_nav_sidebar_enabled": False, **(extra_context or {})}
+        response = super().changelist_view(request, context)
+        changelist = getattr(response, "context_data", {}).get("cl")
+        if changelist is not None:
+            # The list keeps the rows that it has read, so what is found out here is there when they are shown.
+            self.complete(list(changelist.result_list))
+        return response
+
+    def complete(self, rows: list[Any]) -> None:
+        """Give the rows of one page what their columns show, with one statement for each other table."""
+        states = published(self.kind, [row.pk for row in rows])
+        for row in rows:
+            row.published = states[row.pk]
+
+    @admin.display(description=_("state"))
+    def state(self, row: Any) -> Any:
+        return ReviewStateFilter.states[self.state_of(row)][0]
+
+    @admin.display(description=_("in the feed"))
+    def published_state(self, row: Any) -> Any:
+        state: Published | None = getattr(row, "published", None)
+        return state.shown() if state else published(self.kind, [row.pk])[row.pk].shown()
+
+    @admin.display(description=_("approved"), ordering="reviewed_at")
+    def approval(self, row: Any) -> Any:
+        if row.reviewed_at is None:
+            return "–"
+        return now("%(who)s, %(when)s") % {
+            "who": row.reviewed_by or now("somebody"),
+            "when": _moment(row.reviewed_at),
+        }
+
+
+def _moment(when: datetime) -> str:
+    return date_format(localtime(when), "SHORT_DATETIME_FORMAT")
