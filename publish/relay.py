@@ -31,12 +31,12 @@ class Batch:
 
 @dataclass(frozen=True)
 class _Bounds:
-    """The ids of one batch, and which transactions were running when they were read (PostgreSQL's snapshot)."""
+    """The ids of one batch, the oldest transaction that was running when they were read, and the batch's own."""
 
     low: int | None
     high: int | None
     oldest_running: int
-    next_transaction: int
+    own_transaction: int
 
 
 # A statement's snapshot is taken before it waits for a lock. So what the last holder of this lock committed is seen by
@@ -57,6 +57,12 @@ _BEGIN_EPOCH = """
 UPDATE publish_feed_state
 SET epoch = %s, system_identifier = (SELECT system_identifier FROM pg_control_system()) WHERE id = 1
 """
+_OUTBOX_SEQUENCE_IS_BEHIND = """
+SELECT max(outbox_id) > coalesce(pg_sequence_last_value(pg_get_serial_sequence('publish_outbox', 'id')::regclass), 0)
+FROM publish_item
+"""
+# Nobody draws an id meanwhile: setval would give out again what was drawn between its look and its write.
+_LOCK_OUTBOX = "LOCK TABLE publish_outbox IN SHARE MODE"
 _RAISE_OUTBOX_SEQUENCE = """
 SELECT setval(pg_get_serial_sequence('publish_outbox', 'id'), greatest(
     nextval(pg_get_serial_sequence('publish_outbox', 'id')), (SELECT max(outbox_id) FROM publish_item)
@@ -65,7 +71,7 @@ SELECT setval(pg_get_serial_sequence('publish_outbox', 'id'), greatest(
 
 _BATCH_BOUNDS = """
 SELECT min(id), max(id), pg_snapshot_xmin(pg_current_snapshot())::text::bigint,
-       pg_snapshot_xmax(pg_current_snapshot())::text::bigint
+       pg_current_xact_id()::text::bigint
 FROM (SELECT id FROM publish_outbox WHERE id >= %s ORDER BY id LIMIT %s) AS batch
 """
 
@@ -149,7 +155,8 @@ class Relay:
         # No row below `_start` is left or can still appear. While a long transaction keeps deleted rows from being
         # vacuumed, looking from the beginning would walk over all of them each time.
         self._start = 0
-        # A later start, and the transaction number below which all must have ended before it may be taken.
+        # A later start, and the transaction number below which all must have ended before it may be taken; 0: not known
+        # until the next batch.
         self._next_start = 0
         self._barrier = 0
         self._steps = 0
@@ -195,13 +202,18 @@ class Relay:
         Whoever locks a source row has a transaction number before it draws an id. So whoever held an unseen id up to
         `high` was running when these bounds were read. Once all of those have ended, a batch that began at the old
         start and came past `_next_start` has left nothing behind. (A bare INSERT is the exception: see step().)
+
+        All of those have lower numbers than our next batch, which draws its own after that. The end of the snapshot
+        (pg_snapshot_xmax) would not do: it lies behind the last transaction that has ended, not the last that began.
         """
         if bounds.high is None:
             return
+        if self._next_start and not self._barrier:
+            self._barrier = bounds.own_transaction
         if self._next_start and bounds.oldest_running >= self._barrier and bounds.high >= self._next_start:
             self._start, self._next_start = self._next_start, 0
         if not self._next_start:
-            self._next_start, self._barrier = bounds.high + 1, bounds.next_transaction
+            self._next_start, self._barrier = bounds.high + 1, 0
 
 
 def outbox_is_empty(*, start: int = 0) -> bool:
@@ -236,7 +248,10 @@ def begin_epoch() -> uuid.UUID:
     epoch = uuid.uuid4()
     with connection.cursor() as cursor:
         cursor.execute(_BEGIN_EPOCH, [epoch])
-        cursor.execute(_RAISE_OUTBOX_SEQUENCE)
+        cursor.execute(_OUTBOX_SEQUENCE_IS_BEHIND)
+        if cursor.fetchone()[0]:
+            cursor.execute(_LOCK_OUTBOX)
+            cursor.execute(_RAISE_OUTBOX_SEQUENCE)
     return epoch
 
 

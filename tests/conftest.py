@@ -37,7 +37,7 @@ def _quick_flush() -> Iterator[None]:
         return [f"SET session_replication_role = replica; {deletes} {feed} RESET session_replication_role"]
 
     original = DatabaseOperations.sql_flush
-    DatabaseOperations.sql_flush = sql_flush  # type: ignore[method-assign]
+    DatabaseOperations.sql_flush = sql_flush  # type: ignore[assignment, method-assign]
     yield
     DatabaseOperations.sql_flush = original  # type: ignore[method-assign]
 

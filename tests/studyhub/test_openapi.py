@@ -1,4 +1,4 @@
-"""The API's document: committed, so that a change of the contract shows in a review; and true, which schemathesis tries."""
+"""The document of the API: committed, so that a change shows in a review; and true, which schemathesis tries."""
 
 import json
 from pathlib import Path
@@ -50,6 +50,6 @@ def caller(transactional_db: None) -> dict[str, Any]:
 
 @schema.parametrize()
 @settings(max_examples=15, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
-def test_every_operation_keeps_what_the_document_says(case: schemathesis.Case, caller: dict[str, Any]) -> None:
+def test_every_operation_keeps_what_the_document_says(case: "schemathesis.Case[Any]", caller: dict[str, Any]) -> None:
     # Whether sound-looking data is accepted depends on what is in the database.
     case.call_and_validate(**caller, excluded_checks=[positive_data_acceptance])
