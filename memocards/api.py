@@ -105,15 +105,15 @@ def list_questions(request: HttpRequest, query: Query[ContentQuery]) -> dict[str
 @questions_router.post("", response={201: QuestionOut, **WRITE}, summary="Create a question")
 @in_transaction
 def create_question(request: HttpRequest, body: QuestionIn) -> Status[Question]:
-    require_permission(request, "memocards.add_question")
-    return Status(201, questions.create_question(**body.dict()))
+    author_id = require_permission(request, "memocards.add_question")
+    return Status(201, questions.create_question(author_id=author_id, **body.dict()))
 
 
 @questions_router.post("/approve", response={200: ChangedOut, **WRITE}, summary="Approve questions")
 @in_transaction
 def approve_questions(request: HttpRequest, body: Ids) -> dict[str, list[int]]:
-    require_permission(request, "memocards.approve_question")
-    return {"changed": questions.approve_questions(question_ids=body.ids)}
+    reviewer_id = require_permission(request, "memocards.approve_question")
+    return {"changed": questions.approve_questions(question_ids=body.ids, reviewer_id=reviewer_id)}
 
 
 @questions_router.post("/unapprove", response={200: ChangedOut, **WRITE}, summary="Send questions back")
@@ -195,8 +195,8 @@ def list_cards(request: HttpRequest, query: Query[ContentQuery]) -> dict[str, An
 @in_transaction
 def create_card(request: HttpRequest, body: CardIn) -> Status[MemoCard]:
     """A new card waits for review."""
-    require_permission(request, "memocards.add_memocard")
-    return Status(201, cards.create_card(**body.dict()))
+    author_id = require_permission(request, "memocards.add_memocard")
+    return Status(201, cards.create_card(author_id=author_id, **body.dict()))
 
 
 @cards_router.post("/approve", response={200: ChangedOut, **WRITE}, summary="Approve cards")

@@ -1,6 +1,5 @@
 """The REST API: its routers, who may call, its errors and its documentation."""
 
-from http import HTTPStatus
 from typing import Any
 
 from ninja import NinjaAPI
@@ -21,15 +20,14 @@ class StudyHubAPI(NinjaAPI):
         document = super().get_openapi_schema(**options)
         for operations in document["paths"].values():
             for operation in operations.values():
-                for response in operation["responses"].values():
-                    content = response.get("content", {}).get("application/json", {})
-                    if content.get("schema", {}).get("$ref") == _PROBLEM["$ref"]:
-                        response["content"] = {problems.CONTENT_TYPE: content}
                 for status in (400, 413) if "requestBody" in operation else ():
-                    operation["responses"][status] = {
-                        "description": HTTPStatus(status).phrase,
-                        "content": {problems.CONTENT_TYPE: {"schema": _PROBLEM}},
-                    }
+                    operation["responses"][status] = {"content": {"application/json": {"schema": _PROBLEM}}}
+                for status, response in operation["responses"].items():
+                    content = response.get("content", {}).get("application/json", {})
+                    if content.get("schema") == _PROBLEM:
+                        # Not Python's own phrases, which change from version to version.
+                        response["description"] = problems.TITLES[int(status)]
+                        response["content"] = {problems.CONTENT_TYPE: content}
         return document
 
 

@@ -58,6 +58,21 @@ _SENTENCES = {
     "database-away": "The database cannot be reached just now. Try again in a few seconds.",
 }
 
+TITLES = {
+    400: "Bad Request",
+    401: "Unauthorized",
+    403: "Forbidden",
+    404: "Not Found",
+    405: "Method Not Allowed",
+    409: "Conflict",
+    410: "Gone",
+    413: "Content Too Large",
+    422: "Unprocessable Content",
+    429: "Too Many Requests",
+    500: "Internal Server Error",
+    503: "Service Unavailable",
+}
+
 # What Django answers by itself, before or after the API.
 _DJANGOS = {
     400: "This request cannot be read.",
@@ -67,11 +82,15 @@ _DJANGOS = {
 }
 
 
+def _title(status: int) -> str:
+    return TITLES.get(status) or HTTPStatus(status).phrase
+
+
 def problem(status: int, slug: str, detail: str, **more: Any) -> dict[str, Any]:
     """The body of a problem: `detail` is a sentence for a person, `type` a stable word for a program."""
     return {
         "type": f"urn:studyhub:problem:{slug}",
-        "title": HTTPStatus(status).phrase,
+        "title": _title(status),
         "status": status,
         "detail": detail,
         **more,
@@ -84,7 +103,7 @@ def describe(error: Exception) -> dict[str, Any] | None:
         if isinstance(error, kind):
             if slug == "database-away":
                 logger.error("The database did not answer: %s", error)
-            sentence = _SENTENCES.get(slug) or str(error) or HTTPStatus(status).phrase
+            sentence = _SENTENCES.get(slug) or str(error) or _title(status)
             return problem(status, slug, sentence, **_particulars(error))
     return None
 
@@ -118,7 +137,7 @@ def headers_for(body: Mapping[str, Any]) -> dict[str, str]:
 
 def slug_of(status: int) -> str:
     """The word in the `type` of a problem that has no better one than its status."""
-    return {413: "too-large"}.get(status) or HTTPStatus(status).phrase.lower().replace(" ", "-")
+    return {413: "too-large"}.get(status) or _title(status).lower().replace(" ", "-")
 
 
 def answer_for(error: Exception) -> Answer | None:
@@ -208,7 +227,7 @@ def problems_below_api(get_response: Callable[[HttpRequest], HttpResponse]) -> C
             or (settings.DEBUG and status == HTTPStatus.INTERNAL_SERVER_ERROR)
         ):
             return found
-        told = response(problem(status, slug_of(status), _DJANGOS.get(status, HTTPStatus(status).phrase)))
+        told = response(problem(status, slug_of(status), _DJANGOS.get(status, _title(status))))
         if found.has_header("Allow"):
             told["Allow"] = found["Allow"]
         return told

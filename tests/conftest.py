@@ -14,7 +14,13 @@ from publish import relay
 from tests.factories import UserFactory
 
 # Written by migrations, and needed by every test.
-_KEPT = {"auth_permission", "django_content_type", "publish_feed_state"}
+_KEPT = {
+    "auth_group",
+    "auth_group_permissions",
+    "auth_permission",
+    "django_content_type",
+    "publish_feed_state",
+}
 
 
 def pytest_configure(config: pytest.Config) -> None:

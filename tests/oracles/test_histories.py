@@ -100,6 +100,8 @@ class History(RuleBasedStateMachine):
             self.create_question(number, "A", waits=False)
             self.create_card(number, number, "A", waits=False)
             self.create_card(number, None, "B", waits=False)
+            self.rate(number, number, Outcome.GOOD, 48)
+        self.follow_to_the_head()
 
     def teardown(self) -> None:
         try:
@@ -335,6 +337,15 @@ class History(RuleBasedStateMachine):
     def prune(self, limit: int) -> None:
         counted["pruned"] += prune_tombstones(published_before=timezone.now() + timedelta(hours=1), limit=limit).deleted
 
+    @rule(rows=some_rows, others=some_rows)
+    def delete_and_forget(self, rows: list[int], others: list[int]) -> None:
+        """Deleted, published, and pruned before anybody has read it; and then the feed goes on."""
+        self.change_cards(rows, "delete")
+        self._drain()
+        self.prune(1000)
+        self.change_cards(others, "restore")
+        self._drain()
+
     @rule()
     def begin_another_epoch(self) -> None:
         new_feed_epoch()
@@ -347,6 +358,13 @@ class History(RuleBasedStateMachine):
         follower.limit = limit
         if page := follower.read():
             self.last_pages[which] = page
+
+    @rule()
+    def follow_to_the_head(self) -> None:
+        self._drain()
+        for follower in self.followers:
+            follower.limit = 1000
+            follower.catch_up()
 
     @rule(which=followers, limit=limits, kept=st.booleans())
     def crash_before_the_cursor_moves(self, which: int, limit: int, kept: bool) -> None:
