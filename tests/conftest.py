@@ -22,6 +22,9 @@ _KEPT = {
     "publish_feed_state",
 }
 
+# Tables of jobs, which Django does not know and would leave.
+_UNMANAGED = ("procrastinate_events", "procrastinate_periodic_defers", "procrastinate_jobs")
+
 
 def pytest_configure(config: pytest.Config) -> None:
     """Two runs in one checkout would fight for the same test databases: the second one waits."""
@@ -38,7 +41,7 @@ def _quick_flush() -> Iterator[None]:
     """After a transactional test: one string of DELETEs instead of a TRUNCATE of every table, 100 times as quick."""
 
     def sql_flush(self: Any, style: Any, tables: list[str], **options: Any) -> list[str]:
-        deletes = "".join(f'DELETE FROM "{table}";' for table in tables if table not in _KEPT)
+        deletes = "".join(f'DELETE FROM "{table}";' for table in [*tables, *_UNMANAGED] if table not in _KEPT)
         feed = "UPDATE publish_feed_state SET last_seq = 0, tombstone_floor = 0;"
         return [f"SET session_replication_role = replica; {deletes} {feed} RESET session_replication_role"]
 
