@@ -2,12 +2,12 @@
 
 import argparse
 import asyncio
+import json
 import statistics
 import subprocess
 import sys
 import time
-
-import httpx
+from typing import Any
 
 from tests.process.processes import CHECKOUT, OwnDatabase, own_database, say
 
@@ -26,6 +26,29 @@ for line in sys.stdin:
 """
 
 
+class Consumer:
+    """One connection that asks again and again. By hand: a client library would be most of what is measured."""
+
+    def __init__(self, port: int, token: str) -> None:
+        self._port = port
+        self._headers = f"Host: localhost\r\nAuthorization: Bearer {token}\r\n\r\n"
+        self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
+
+    async def get(self, query: str) -> tuple[float, dict[str, Any]]:
+        """When the answer had come, and the page in it."""
+        if self._streams is None:
+            self._streams = await asyncio.open_connection("127.0.0.1", self._port)
+        reader, writer = self._streams
+        writer.write(f"GET /api/feed?{query} HTTP/1.1\r\n{self._headers}".encode())
+        head = (await reader.readuntil(b"\r\n\r\n")).decode().lower()
+        if " 200 " not in head.partition("\r\n")[0]:
+            raise RuntimeError(head)
+        length = int(head.partition("content-length:")[2].partition("\r\n")[0])
+        body = await reader.readexactly(length)
+        answered_at = time.time()
+        return answered_at, json.loads(body)
+
+
 async def measure(hub: OwnDatabase, token: str, *, waiting: int, rounds: int) -> list[float]:
     """Seconds between the commit and each consumer's answer."""
     author = await asyncio.create_subprocess_exec(
@@ -38,34 +61,25 @@ async def measure(hub: OwnDatabase, token: str, *, waiting: int, rounds: int) ->
     if author.stdin is None or author.stdout is None:
         raise RuntimeError("An author without pipes.")
     seconds: list[float] = []
-    limits = httpx.Limits(max_connections=None, max_keepalive_connections=None)
-    async with httpx.AsyncClient(
-        base_url=hub.url, timeout=90, limits=limits, headers={"Authorization": f"Bearer {token}"}
-    ) as client:
-
-        async def wait(cursor: str) -> tuple[float, str]:
-            answer = await client.get("/api/feed", params={"after": cursor, "wait": 50})
-            answered_at = time.time()
-            page = answer.json()
-            if len(page["items"]) != 1:
-                raise RuntimeError(f"One item was published, not {page}.")
-            return answered_at, page["cursor"]
-
-        cursor = (await client.get("/api/feed", params={"limit": 10_000})).json()["cursor"]
-        # The first rounds open connections, and wake everything up.
-        for number in range(-3, rounds):
-            waiters = [asyncio.create_task(wait(cursor)) for _ in range(waiting)]
-            # Until all of them wait: the hub holds their requests.
-            await asyncio.sleep(0.2 + waiting * 0.003)
-            if any(waiter.done() for waiter in waiters):
-                raise RuntimeError("A consumer was answered before there was news.")
-            author.stdin.write(b"\n")
-            await author.stdin.drain()
-            committed_at = float(await author.stdout.readline())
-            answers = await asyncio.gather(*waiters)
-            cursor = answers[0][1]
-            if number >= 0:
-                seconds += [answered_at - committed_at for answered_at, _cursor in answers]
+    consumers = [Consumer(hub.port, token) for _ in range(waiting)]
+    _at, page = await consumers[0].get("limit=10000")
+    cursor = page["cursor"]
+    # The first rounds open connections, and wake everything up.
+    for number in range(-3, rounds):
+        waiters = [asyncio.create_task(consumer.get(f"after={cursor}&wait=50")) for consumer in consumers]
+        # Until the hub holds all their requests.
+        await asyncio.sleep(0.3 + waiting * 0.005)
+        if any(waiter.done() for waiter in waiters):
+            raise RuntimeError("A consumer was answered before there was news.")
+        author.stdin.write(b"\n")
+        await author.stdin.drain()
+        committed_at = float(await author.stdout.readline())
+        answers = await asyncio.gather(*waiters)
+        if {len(page["items"]) for _at, page in answers} != {1}:
+            raise RuntimeError("One item was published, and not everybody got one.")
+        cursor = answers[0][1]["cursor"]
+        if number >= 0:
+            seconds += [answered_at - committed_at for answered_at, _page in answers]
     author.stdin.close()
     await author.wait()
     return seconds

@@ -50,8 +50,8 @@ def viewers(tmp_path: Path) -> Iterator[Callable[..., Viewer]]:
 def subscribe() -> Callable[..., str]:
     """Register a consumer in this test's database; returns its token."""
 
-    def register(*, learner_id: int | None = None, all_learners: bool = False) -> str:
+    def register(*, learner_id: int | None = None, all_learners: bool = False, kinds: tuple[str, ...] = ()) -> str:
         name = f"consumer {Subscriber.objects.count()}"
-        return create_subscriber(name=name, learner_id=learner_id, all_learners=all_learners)[1]
+        return create_subscriber(name=name, learner_id=learner_id, all_learners=all_learners, kinds=kinds)[1]
 
     return register

@@ -1,5 +1,6 @@
 """What consumers live through: rows 18, 19, 21, 23, 24 and 26 with a real hub, a real relay and a real viewer."""
 
+import random
 import re
 import time
 from collections.abc import Callable
@@ -14,6 +15,7 @@ from django.utils import timezone
 
 from memocards import cards, topics
 from memocards.models import MemoCard, Review
+from memocards.scheduling import Outcome
 from publish.backfill import backfill_page
 from publish.models import PublishedItem, SetAside
 from publish.relay import outbox_is_empty, relay_batch
@@ -25,6 +27,7 @@ from publish.verify import Problem
 from tests.factories import UserFactory
 from tests.oracles.expected import drift, expected, seen_by
 from tests.oracles.following import Follower, Page, StartOver, over_http
+from tests.oracles.test_histories import TEXTS, History
 from tests.process.processes import Installation, Process, Viewer, say, wait_until
 
 Subscribe = Callable[..., str]
@@ -46,6 +49,45 @@ def client(hub_here: Installation) -> Any:
     relay_batch()
     with httpx.Client(base_url=hub_here.url, timeout=30) as client:
         yield client
+
+
+def test_after_a_random_history_every_subscriber_gets_its_rows_over_http(
+    hub_here: Installation, subscribe: Subscribe
+) -> None:
+    """Row 27, and the oracles of tests/oracles once more, through everything that stands before the feed."""
+    history = History()
+    chance = random.Random(7)
+
+    def number() -> int:
+        return chance.randrange(12)
+
+    actions: list[Callable[[], None]] = [
+        lambda: history.create_card(number(), number(), chance.choice(TEXTS), waits=chance.random() < 0.3),
+        lambda: history.create_question(number(), chance.choice(TEXTS), waits=False),
+        lambda: history.edit_card(number(), chance.choice(TEXTS)),
+        lambda: history.move_card(number(), number()),
+        lambda: history.explain(number(), chance.choice([None, *TEXTS])),
+        lambda: history.change_cards(
+            [number(), number()], chance.choice(["approve", "unapprove", "delete", "restore"])
+        ),
+        lambda: history.rate(chance.randrange(3), number(), chance.choice(list(Outcome)), chance.randrange(2000)),
+        lambda: history.undo(number(), last=True),
+        lambda: history.delete_for_good([number()]),
+        lambda: history.relay_some_steps(2),
+    ]
+    for _ in range(250):
+        chance.choice(actions)()
+    history.teardown()
+    hub_here.hub()
+    everything = expected()
+    with httpx.Client(base_url=hub_here.url, timeout=30) as http:
+        for reader in history.readers:
+            token = subscribe(learner_id=reader.learner_id, all_learners=reader.all_learners, kinds=reader.kinds)
+            follower = Follower(over_http(http, token), limit=7)
+            follower.catch_up()
+            assert follower.rows == seen_by(reader, everything)
+            assert follower.rows or reader.kinds == ("explanation",)
+    say(f"{len(everything)} rows, read by {len(history.readers)} subscribers")
 
 
 def test_a_first_sync_finishes_while_tombstones_are_pruned_and_a_late_consumer_is_told(
