@@ -107,6 +107,10 @@ def _run_processes(viewer_token: str) -> int:
 if __name__ == "__main__":
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "studyhub.settings")
     import django
+    from django.core.exceptions import ImproperlyConfigured
 
-    django.setup()
-    sys.exit(main())
+    try:
+        django.setup()
+        sys.exit(main())
+    except ImproperlyConfigured as error:
+        sys.exit(str(error))
