@@ -1,7 +1,7 @@
 """What the REST API takes and gives."""
 
 from datetime import date, datetime
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 from uuid import UUID
 
 from ninja import Schema
@@ -55,7 +55,22 @@ class Strict(Schema):
     model_config = ConfigDict(extra="forbid", strict=True)
 
 
+def _example(body: dict[str, Any]) -> ConfigDict:
+    """What the documentation shows of a body. (The rest of the configuration is inherited.)"""
+    return ConfigDict(json_schema_extra={"examples": [body]})
+
+
 class TopicIn(Strict):
+    model_config = _example(
+        {
+            "name": "World geography",
+            "description": "Capital cities and great rivers.",
+            "position": 1,
+            "scheduler": "fsrs",
+            "exam_date": "2026-06-01",
+        }
+    )
+
     name: Annotated[ShortText, Filled]
     description: Text = ""
     position: Annotated[int, Field(ge=0, le=2**31 - 1)] = 0
@@ -64,6 +79,20 @@ class TopicIn(Strict):
 
 
 class TopicOut(Schema):
+    model_config = _example(
+        {
+            "id": 7,
+            "name": "World geography",
+            "description": "Capital cities and great rivers.",
+            "position": 1,
+            "scheduler": "fsrs",
+            "exam_date": "2026-06-01",
+            "deleted_at": None,
+            "created_at": "2026-01-05T09:00:00Z",
+            "updated_at": "2026-01-05T09:00:00Z",
+        }
+    )
+
     id: int
     name: str
     description: str
@@ -76,6 +105,17 @@ class TopicOut(Schema):
 
 
 class QuestionFields(Strict):
+    model_config = _example(
+        {
+            "topic_id": 7,
+            "stem": "Which city is the capital of Australia?",
+            "choices": ["Sydney", "Canberra", "Melbourne"],
+            "answer": 2,
+            "source": "Atlas",
+            "external_id": "geo-q-01",
+        }
+    )
+
     topic_id: Id
     stem: FilledText
     choices: Annotated[list[Choice], Field(min_length=2, max_length=10)]
@@ -89,6 +129,24 @@ class QuestionIn(QuestionFields):
 
 
 class QuestionOut(Schema):
+    model_config = _example(
+        {
+            "id": 12,
+            "topic_id": 7,
+            "stem": "Which city is the capital of Australia?",
+            "choices": ["Sydney", "Canberra", "Melbourne"],
+            "answer": 2,
+            "source": "Atlas",
+            "external_id": "geo-q-01",
+            "needs_review": False,
+            "explanation": "**Canberra** was planned as a capital.",
+            "explanation_status": "ready",
+            "deleted_at": None,
+            "created_at": "2026-01-05T09:00:00Z",
+            "updated_at": "2026-01-05T09:00:00Z",
+        }
+    )
+
     id: int
     topic_id: int
     stem: str
@@ -105,10 +163,23 @@ class QuestionOut(Schema):
 
 
 class ExplanationIn(Strict):
+    model_config = _example({"body": "**Canberra** was planned as a capital."})
+
     body: FilledText
 
 
 class CardIn(Strict):
+    model_config = _example(
+        {
+            "topic_id": 7,
+            "question_id": 12,
+            "front": "What is the capital of Australia?",
+            "back": "**Canberra**",
+            "tags": ["capitals"],
+            "external_id": "geo-001",
+        }
+    )
+
     topic_id: Id
     question_id: Id | None = None
     front: FilledText
@@ -118,6 +189,23 @@ class CardIn(Strict):
 
 
 class CardOut(Schema):
+    model_config = _example(
+        {
+            "id": 42,
+            "topic_id": 7,
+            "question_id": 12,
+            "front": "What is the capital of Australia?",
+            "back": "**Canberra**",
+            "tags": ["capitals"],
+            "external_id": "geo-001",
+            "needs_review": True,
+            "reviewed_at": None,
+            "deleted_at": None,
+            "created_at": "2026-01-05T09:00:00Z",
+            "updated_at": "2026-01-05T09:00:00Z",
+        }
+    )
+
     id: int
     topic_id: int
     question_id: int | None
@@ -133,14 +221,28 @@ class CardOut(Schema):
 
 
 class Ids(Strict):
+    model_config = _example({"ids": [42, 43]})
+
     ids: Annotated[list[Id], Field(min_length=1, max_length=10_000)]
 
 
 class ChangedOut(Schema):
+    model_config = _example({"changed": [42]})
+
     changed: list[int] = Field(description="Those of the ids whose state changed, in rising order.")
 
 
 class RateIn(Strict):
+    model_config = _example(
+        {
+            "review_id": "8b0e6d3c-9c7c-4d2e-9d4a-0a1f5b6c7d8e",
+            "outcome": "good",
+            "reviewed_at": "2026-01-05T09:00:00Z",
+            "client_now": "2026-01-05T09:00:02Z",
+            "duration_ms": 4200,
+        }
+    )
+
     review_id: UuidText = Field(description="Made by the client, new for each answer. Sent again, it changes nothing.")
     outcome: OutcomeText
     reviewed_at: MomentText | None = Field(None, description="When the learner answered. Left out: now.")
@@ -152,6 +254,20 @@ class RateIn(Strict):
 
 
 class RatedOut(Schema):
+    model_config = _example(
+        {
+            "review_id": "8b0e6d3c-9c7c-4d2e-9d4a-0a1f5b6c7d8e",
+            "card_id": 42,
+            "outcome": "good",
+            "reviewed_at": "2026-01-05T09:00:00Z",
+            "review_stage": 1,
+            "due_at": "2026-01-08T04:00:00Z",
+            "repeated": False,
+            "clamped": False,
+            "card_state": "live",
+        }
+    )
+
     review_id: UUID
     card_id: int
     outcome: Outcome
@@ -179,10 +295,16 @@ class RatedOut(Schema):
 
 
 class UndoIn(Strict):
+    model_config = _example({"review_id": "8b0e6d3c-9c7c-4d2e-9d4a-0a1f5b6c7d8e"})
+
     review_id: UuidText | None = Field(None, description="Left out: the learner's last answer to this card.")
 
 
 class UndoneOut(Schema):
+    model_config = _example(
+        {"review_id": "8b0e6d3c-9c7c-4d2e-9d4a-0a1f5b6c7d8e", "card_id": 42, "undone_at": "2026-01-05T09:01:00Z"}
+    )
+
     review_id: UUID
     card_id: int
     undone_at: datetime
