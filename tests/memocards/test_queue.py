@@ -425,14 +425,14 @@ def test_the_number_of_statements_does_not_depend_on_the_number_of_cards(
         queue.study_card(mine, card_id, now=NOW)
 
 
-LEARNERS, CARDS = 400, 500
+LEARNERS, CARDS = 2000, 500
 # Of the one learner: all cards seen but the last 50, and four answers to each card seen.
 OWN_PROGRESS, OWN_REVIEWS = CARDS - 50, 4 * (CARDS - 50)
 
 
 @pytest.fixture
 def crowd() -> User:
-    """One learner among 400, with 200,000 progress rows and as many reviews between them."""
+    """One learner among 2,000, with 1,000,000 progress rows and as many reviews between them."""
     topic = TopicFactory.create()
     question = QuestionFactory.create(topic=topic)
     with connection.cursor() as cursor:
