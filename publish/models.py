@@ -45,12 +45,8 @@ def _payload_text() -> Cast:
     return Cast("payload", models.TextField())
 
 
-class PublishOutbox(models.Model):
-    """One row per touch, written in the transaction of the touch; the relay deletes what it has drained.
-
-    The id comes from the column's own default: it is drawn after the source row was locked, so that for one key the
-    order of ids is the order of commits.
-    """
+class Snapshot(models.Model):
+    """What one key's payload was when it was written: the columns that the relay carries from outbox to item."""
 
     kind = models.CharField(_("kind"), max_length=32)
     source_id = models.BigIntegerField(_("source id"))
@@ -59,6 +55,18 @@ class PublishOutbox(models.Model):
     payload_hash = models.BinaryField(_("payload hash"), max_length=32)
     schema_version = models.PositiveSmallIntegerField(_("schema version"))
     deleted = models.BooleanField(_("tombstone"))
+
+    class Meta:
+        abstract = True
+
+
+class PublishOutbox(Snapshot):
+    """One row per touch, written in the transaction of the touch; the relay deletes what it has drained.
+
+    The id comes from the column's own default: it is drawn after the source row was locked, so that for one key the
+    order of ids is the order of commits.
+    """
+
     created_at = models.DateTimeField(_("created at"), db_default=Now(), editable=False)
 
     class Meta:
@@ -101,16 +109,9 @@ class PublishOutbox(models.Model):
         return f"{self.kind} {self.source_id} (outbox {self.pk})"
 
 
-class PublishedItem(models.Model):
+class PublishedItem(Snapshot):
     """What the feed shows for one key: its latest state, or its tombstone, at its place in the feed."""
 
-    kind = models.CharField(_("kind"), max_length=32)
-    source_id = models.BigIntegerField(_("source id"))
-    learner_id = models.BigIntegerField(_("learner id"), null=True, blank=True)
-    payload = RawJSONField(_("payload"))
-    payload_hash = models.BinaryField(_("payload hash"), max_length=32)
-    schema_version = models.PositiveSmallIntegerField(_("schema version"))
-    deleted = models.BooleanField(_("tombstone"))
     seq = models.BigIntegerField(_("seq"), unique=True)
     outbox_id = models.BigIntegerField(_("outbox id"))
     published_at = models.DateTimeField(_("published at"), db_default=Now(), editable=False)
