@@ -1,14 +1,20 @@
-"""The REST API of the domain. A view is one transaction: it asks who calls, calls one service, and answers."""
+"""The REST API of the domain.
+
+A view is one transaction: it asks who calls, calls one service, notes in the history what that changed, and answers.
+"""
 
 from typing import Any, TypeVar
 
+from django.contrib.admin.models import CHANGE, DELETION
 from django.db.models import Model, QuerySet
 from django.http import HttpRequest
+from django.utils.translation import gettext as _
 from ninja import PatchDict, Query, Router, Status
 
 from memocards import cards, questions, rating, topics
 from memocards.errors import NotFound
 from memocards.explaining import requesting
+from memocards.history import log_addition, log_change, log_rows
 from memocards.models import MemoCard, Question, Topic
 from memocards.schemas import (
     CardIn,
@@ -43,6 +49,9 @@ topics_router = Router(auth=staff_auth, tags=["topics"])
 questions_router = Router(auth=staff_auth, tags=["questions"])
 cards_router = Router(auth=staff_auth, tags=["study cards"])
 
+# The columns by which the history says what became of an explanation.
+EXPLANATION = ("explanation", "explanation_status")
+
 READ = problems(401, 403, 422, 503)
 WRITE = problems(401, 403, 404, 409, 422, 503)
 
@@ -59,8 +68,10 @@ def list_topics(request: HttpRequest, query: Query[PageQuery]) -> dict[str, Any]
 @topics_router.post("", response={201: TopicOut, **WRITE}, summary="Create a topic")
 @in_transaction
 def create_topic(request: HttpRequest, body: TopicIn) -> Status[Topic]:
-    require_permission(request, "memocards.add_topic")
-    return Status(201, topics.create_topic(**body.dict()))
+    user_id = require_permission(request, "memocards.add_topic")
+    topic = topics.create_topic(**body.dict())
+    log_addition(topic, user_id=user_id)
+    return Status(201, topic)
 
 
 @topics_router.get("/{topic_id}", response={200: TopicOut, **WRITE}, summary="Read a topic")
@@ -72,16 +83,23 @@ def read_topic(request: HttpRequest, topic_id: Id) -> Topic:
 @topics_router.patch("/{topic_id}", response={200: TopicOut, **WRITE}, summary="Change a topic")
 @in_transaction
 def update_topic(request: HttpRequest, topic_id: Id, body: PatchDict[TopicIn]) -> Topic:
-    require_permission(request, "memocards.change_topic")
-    return topics.update_topic(topic_id=topic_id, changes=body)
+    user_id = require_permission(request, "memocards.change_topic")
+    before = _get(Topic, topic_id)
+    topic = topics.update_topic(topic_id=topic_id, changes=body)
+    log_change(before, topic, body, user_id=user_id)
+    return topic
 
 
 @topics_router.delete("/{topic_id}", response={204: None, **WRITE}, summary="Delete a topic")
 @in_transaction
 def delete_topic(request: HttpRequest, topic_id: Id, cascade: bool = False) -> Status[None]:
     """Refused with 409 while it has questions or cards, unless `cascade` asks to delete them too."""
-    require_permission(request, "memocards.delete_topic")
+    user_id = require_permission(request, "memocards.delete_topic")
+    before = _get(Topic, topic_id)
     topics.delete_topic(topic_id=topic_id, cascade=cascade)
+    if before.deleted_at is None:
+        done = _("Deleted with all content.") if cascade else _("Deleted.")
+        log_rows(Topic, [topic_id], user_id=user_id, flag=DELETION, message=done)
     return Status(204, None)
 
 
@@ -89,8 +107,12 @@ def delete_topic(request: HttpRequest, topic_id: Id, cascade: bool = False) -> S
 @in_transaction
 def restore_topic(request: HttpRequest, topic_id: Id) -> Topic:
     """Brings back what was deleted together with the topic, and nothing else."""
-    require_permission(request, "memocards.delete_topic")
-    return topics.restore_topic(topic_id=topic_id)
+    user_id = require_permission(request, "memocards.delete_topic")
+    before = _get(Topic, topic_id)
+    topic = topics.restore_topic(topic_id=topic_id)
+    if before.deleted_at is not None:
+        log_rows(Topic, [topic_id], user_id=user_id, flag=CHANGE, message=_("Restored."))
+    return topic
 
 
 # Questions
@@ -105,22 +127,34 @@ def list_questions(request: HttpRequest, query: Query[ContentQuery]) -> dict[str
 @questions_router.post("", response={201: QuestionOut, **WRITE}, summary="Create a question")
 @in_transaction
 def create_question(request: HttpRequest, body: QuestionIn) -> Status[Question]:
+    """Left out, `needs_review` is false for whoever may approve questions, and true for everybody else."""
     author_id = require_permission(request, "memocards.add_question")
-    return Status(201, questions.create_question(author_id=author_id, **body.dict()))
+    waits = body.needs_review
+    if waits is None:
+        waits = not _may_approve(request, Question)
+    elif not waits:
+        require_permission(request, "memocards.approve_question")
+    question = questions.create_question(**{**body.dict(), "needs_review": waits}, author_id=author_id)
+    log_addition(question, user_id=author_id)
+    return Status(201, question)
 
 
 @questions_router.post("/approve", response={200: ChangedOut, **WRITE}, summary="Approve questions")
 @in_transaction
 def approve_questions(request: HttpRequest, body: Ids) -> dict[str, list[int]]:
     reviewer_id = require_permission(request, "memocards.approve_question")
-    return {"changed": questions.approve_questions(question_ids=body.ids, reviewer_id=reviewer_id)}
+    changed = questions.approve_questions(question_ids=body.ids, reviewer_id=reviewer_id)
+    log_rows(Question, changed, user_id=reviewer_id, flag=CHANGE, message=_("Approved."))
+    return {"changed": changed}
 
 
 @questions_router.post("/unapprove", response={200: ChangedOut, **WRITE}, summary="Send questions back")
 @in_transaction
 def unapprove_questions(request: HttpRequest, body: Ids) -> dict[str, list[int]]:
-    require_permission(request, "memocards.approve_question")
-    return {"changed": questions.unapprove_questions(question_ids=body.ids)}
+    reviewer_id = require_permission(request, "memocards.approve_question")
+    changed = questions.unapprove_questions(question_ids=body.ids)
+    log_rows(Question, changed, user_id=reviewer_id, flag=CHANGE, message=_("Sent back to review."))
+    return {"changed": changed}
 
 
 @questions_router.get("/{question_id}", response={200: QuestionOut, **WRITE}, summary="Read a question")
@@ -132,24 +166,33 @@ def read_question(request: HttpRequest, question_id: Id) -> Question:
 @questions_router.patch("/{question_id}", response={200: QuestionOut, **WRITE}, summary="Change a question")
 @in_transaction
 def update_question(request: HttpRequest, question_id: Id, body: PatchDict[QuestionFields]) -> Question:
-    require_permission(request, "memocards.change_question")
-    return questions.update_question(question_id=question_id, changes=body)
+    """An approved question waits for review again when somebody who may not approve changes what learners see of it."""
+    user_id = require_permission(request, "memocards.change_question")
+    before = _get(Question, question_id)
+    question = questions.update_question(
+        question_id=question_id, changes=body, may_approve=_may_approve(request, Question)
+    )
+    log_change(before, question, body, user_id=user_id)
+    return question
 
 
 @questions_router.delete("/{question_id}", response={204: None, **WRITE}, summary="Delete a question")
 @in_transaction
 def delete_question(request: HttpRequest, question_id: Id) -> Status[None]:
-    require_permission(request, "memocards.delete_question")
-    if not questions.delete_questions(question_ids=[question_id]):
+    user_id = require_permission(request, "memocards.delete_question")
+    changed = questions.delete_questions(question_ids=[question_id])
+    if not changed:
         _get(Question, question_id)
+    log_rows(Question, changed, user_id=user_id, flag=DELETION, message=_("Deleted."))
     return Status(204, None)
 
 
 @questions_router.post("/{question_id}/restore", response={200: QuestionOut, **WRITE}, summary="Restore a question")
 @in_transaction
 def restore_question(request: HttpRequest, question_id: Id) -> Question:
-    require_permission(request, "memocards.delete_question")
-    questions.restore_questions(question_ids=[question_id])
+    user_id = require_permission(request, "memocards.delete_question")
+    changed = questions.restore_questions(question_ids=[question_id])
+    log_rows(Question, changed, user_id=user_id, flag=CHANGE, message=_("Restored."))
     return _get(Question, question_id)
 
 
@@ -158,8 +201,14 @@ def restore_question(request: HttpRequest, question_id: Id) -> Question:
 )
 @in_transaction
 def put_explanation(request: HttpRequest, question_id: Id, body: ExplanationIn) -> Question:
-    require_permission(request, "memocards.change_question")
-    return questions.set_explanation(question_id=question_id, body=body.body)
+    """An approved question waits for review again when somebody who may not approve changes its explanation."""
+    user_id = require_permission(request, "memocards.change_question")
+    before = _get(Question, question_id)
+    question = questions.set_explanation(
+        question_id=question_id, body=body.body, may_approve=_may_approve(request, Question)
+    )
+    log_change(before, question, EXPLANATION, user_id=user_id)
+    return question
 
 
 @questions_router.delete(
@@ -167,8 +216,13 @@ def put_explanation(request: HttpRequest, question_id: Id, body: ExplanationIn) 
 )
 @in_transaction
 def delete_explanation(request: HttpRequest, question_id: Id) -> Question:
-    require_permission(request, "memocards.change_question")
-    return questions.clear_explanation(question_id=question_id)
+    """Withdraws a request for one, too. An approved question waits for review again when somebody who may not approve
+    takes its explanation away."""
+    user_id = require_permission(request, "memocards.change_question")
+    before = _get(Question, question_id)
+    question = questions.clear_explanation(question_id=question_id, may_approve=_may_approve(request, Question))
+    log_change(before, question, EXPLANATION, user_id=user_id)
+    return question
 
 
 @questions_router.post(
@@ -176,10 +230,15 @@ def delete_explanation(request: HttpRequest, question_id: Id) -> Question:
 )
 @in_transaction
 def request_explanation(request: HttpRequest, question_id: Id) -> Question:
-    """A worker writes it, and `explanation_status` says how far it is. While one is under way nothing changes. 409
-    where the question has an explanation, and where no endpoint is set that could write one."""
-    require_permission(request, "memocards.change_question")
-    return requesting.request_explanation(question_id=question_id)
+    """A worker writes it, and `explanation_status` says how far it is. While one is under way nothing changes,
+    except that a pause after a failed attempt is cut short. 409 where the question has an explanation, and where no
+    endpoint is set that could write one."""
+    user_id = require_permission(request, "memocards.change_question")
+    before = _get(Question, question_id)
+    question = requesting.request_explanation(question_id=question_id)
+    if question.updated_at != before.updated_at:
+        log_rows(Question, [question_id], user_id=user_id, flag=CHANGE, message=_("Explanation asked for."))
+    return question
 
 
 # Study cards
@@ -196,44 +255,57 @@ def list_cards(request: HttpRequest, query: Query[ContentQuery]) -> dict[str, An
 def create_card(request: HttpRequest, body: CardIn) -> Status[MemoCard]:
     """A new card waits for review."""
     author_id = require_permission(request, "memocards.add_memocard")
-    return Status(201, cards.create_card(author_id=author_id, **body.dict()))
+    card = cards.create_card(author_id=author_id, **body.dict())
+    log_addition(card, user_id=author_id)
+    return Status(201, card)
 
 
 @cards_router.post("/approve", response={200: ChangedOut, **WRITE}, summary="Approve cards")
 @in_transaction
 def approve_cards(request: HttpRequest, body: Ids) -> dict[str, list[int]]:
     reviewer_id = require_permission(request, "memocards.approve_memocard")
-    return {"changed": cards.approve_cards(card_ids=body.ids, reviewer_id=reviewer_id)}
+    changed = cards.approve_cards(card_ids=body.ids, reviewer_id=reviewer_id)
+    log_rows(MemoCard, changed, user_id=reviewer_id, flag=CHANGE, message=_("Approved."))
+    return {"changed": changed}
 
 
 @cards_router.post("/unapprove", response={200: ChangedOut, **WRITE}, summary="Send cards back")
 @in_transaction
 def unapprove_cards(request: HttpRequest, body: Ids) -> dict[str, list[int]]:
-    require_permission(request, "memocards.approve_memocard")
-    return {"changed": cards.unapprove_cards(card_ids=body.ids)}
+    reviewer_id = require_permission(request, "memocards.approve_memocard")
+    changed = cards.unapprove_cards(card_ids=body.ids)
+    log_rows(MemoCard, changed, user_id=reviewer_id, flag=CHANGE, message=_("Sent back to review."))
+    return {"changed": changed}
 
 
 @cards_router.patch("/{card_id}", response={200: CardOut, **WRITE}, summary="Change a card")
 @in_transaction
 def update_card(request: HttpRequest, card_id: Id, body: PatchDict[CardIn]) -> MemoCard:
-    require_permission(request, "memocards.change_memocard")
-    return cards.update_card(card_id=card_id, changes=body)
+    """An approved card waits for review again when somebody who may not approve changes what learners see of it."""
+    user_id = require_permission(request, "memocards.change_memocard")
+    before = _get(MemoCard, card_id)
+    card = cards.update_card(card_id=card_id, changes=body, may_approve=_may_approve(request, MemoCard))
+    log_change(before, card, body, user_id=user_id)
+    return card
 
 
 @cards_router.delete("/{card_id}", response={204: None, **WRITE}, summary="Delete a card")
 @in_transaction
 def delete_card(request: HttpRequest, card_id: Id) -> Status[None]:
-    require_permission(request, "memocards.delete_memocard")
-    if not cards.delete_cards(card_ids=[card_id]):
+    user_id = require_permission(request, "memocards.delete_memocard")
+    changed = cards.delete_cards(card_ids=[card_id])
+    if not changed:
         _get(MemoCard, card_id)
+    log_rows(MemoCard, changed, user_id=user_id, flag=DELETION, message=_("Deleted."))
     return Status(204, None)
 
 
 @cards_router.post("/{card_id}/restore", response={200: CardOut, **WRITE}, summary="Restore a card")
 @in_transaction
 def restore_card(request: HttpRequest, card_id: Id) -> MemoCard:
-    require_permission(request, "memocards.delete_memocard")
-    cards.restore_cards(card_ids=[card_id])
+    user_id = require_permission(request, "memocards.delete_memocard")
+    changed = cards.restore_cards(card_ids=[card_id])
+    log_rows(MemoCard, changed, user_id=user_id, flag=CHANGE, message=_("Restored."))
     return _get(MemoCard, card_id)
 
 
@@ -264,6 +336,10 @@ def undo_review(request: HttpRequest, card_id: Id, body: UndoIn | None = None) -
     review = rating.undo_review(learner_id=learner_of(request), card_id=card_id, review_id=review_id)
     assert review.undone_at is not None  # noqa: S101
     return UndoneOut(review_id=review.pk, card_id=review.card_id, undone_at=review.undone_at)
+
+
+def _may_approve(request: HttpRequest, model: type[Question | MemoCard]) -> bool:
+    return request.user.has_perm(f"memocards.approve_{model._meta.model_name}")
 
 
 def _get(model: type[M], key: int) -> M:

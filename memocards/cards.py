@@ -13,7 +13,7 @@ from django.utils.translation import gettext as _
 
 from memocards.errors import Conflict, Invalid
 from memocards.models import CardProgress, MemoCard
-from memocards.review import IN_THE_PILE, NEVER_SENT_BACK, UNCLAIMED, sent_back
+from memocards.review import IN_THE_PILE, NEVER_SENT_BACK, UNAPPROVED, UNCLAIMED, loses_approval, sent_back
 from memocards.topics import require_open_topics
 from memocards.writing import change_rows, lock_keys, lock_row, refusal, save_valid
 from publish.services import enqueue_card_progress_publish, enqueue_card_publish
@@ -33,18 +33,23 @@ def create_card(*, topic_id: int, **fields: Any) -> MemoCard:
 
 
 @in_transaction
-def update_card(*, card_id: int, changes: Mapping[str, Any]) -> MemoCard:
+def update_card(*, card_id: int, changes: Mapping[str, Any], may_approve: bool = True) -> MemoCard:
     """Change some fields; with a new topic its progress rows move along. Raises NotFound, Invalid, Conflict.
 
-    A card that was sent back to its author waits for a reviewer again.
+    A card that was sent back to its author waits for a reviewer again. So does an approved one of which learners would
+    see something else, unless whoever changes it may approve it.
     """
     if changes.get("topic_id") is not None:
         require_open_topics([changes["topic_id"]])
     card = lock_row(MemoCard, card_id)
     if card.deleted_at:
-        raise Conflict("This card is deleted. Restore it first.")
+        raise Conflict(_("This card is deleted. Restore it first."))
     moves = changes.get("topic_id", card.topic_id) != card.topic_id
-    save_valid(card, {**changes, **IN_THE_PILE} if changes and card.sent_back_at else changes)
+    if changes and card.sent_back_at:
+        changes = {**changes, **IN_THE_PILE}
+    elif not may_approve and loses_approval(card, changes):
+        changes = {**changes, **UNAPPROVED, "unapproved_at": timezone.now()}
+    save_valid(card, changes)
     enqueue_card_publish(card)
     if moves:
         _move_progress([card.pk], card.topic_id)
@@ -72,7 +77,7 @@ def unapprove_cards(*, card_ids: Collection[int]) -> list[int]:
     return _change(
         card_ids,
         Q(needs_review=False),
-        {"needs_review": True, "reviewed_by_id": None, "reviewed_at": None, "unapproved_at": timezone.now()},
+        {**UNAPPROVED, "unapproved_at": timezone.now()},
     )
 
 
@@ -81,11 +86,10 @@ def send_back_cards(*, card_ids: Collection[int], reason: str, reviewer_id: int 
 
     They leave the reviewers' pile until they are edited. Returns the primary keys that changed.
     """
-    was_seen = When(needs_review=False, then=Value(timezone.now(), output_field=DateTimeField()))
     return _change(
         card_ids,
         Q(deleted_at__isnull=True),
-        {**sent_back(reason, reviewer_id), "unapproved_at": Case(was_seen, default=F("unapproved_at"))},
+        {**sent_back(reason, reviewer_id), "unapproved_at": _when_last_seen()},
     )
 
 
@@ -95,15 +99,16 @@ def take_back_cards(*, card_ids: Collection[int]) -> list[int]:
 
 
 @in_transaction
-def move_cards(*, card_ids: Collection[int], topic_id: int) -> list[int]:
+def move_cards(*, card_ids: Collection[int], topic_id: int, may_approve: bool = True) -> list[int]:
     """Put these cards under another topic, their progress rows too; a constant number of statements.
 
-    Returns the primary keys that changed. Raises NotFound; Conflict where the topic is deleted, or has a card of the
-    same external id.
+    Those that are approved wait for a reviewer again, unless whoever moves them may approve them. Returns the primary
+    keys that changed. Raises NotFound; Conflict where the topic is deleted, or has a card of the same external id.
     """
     require_open_topics([topic_id])
+    elsewhere = Q(deleted_at__isnull=True) & ~Q(topic_id=topic_id)
     try:
-        changed = _change(card_ids, Q(deleted_at__isnull=True) & ~Q(topic_id=topic_id), {"topic_id": topic_id})
+        changed = _change(card_ids, elsewhere, {"topic_id": topic_id, **_reviewed(may_approve)})
     except IntegrityError as error:
         raise refusal(MemoCard, error) from error
     if changed:
@@ -111,10 +116,13 @@ def move_cards(*, card_ids: Collection[int], topic_id: int) -> list[int]:
     return changed
 
 
-def tag_cards(*, card_ids: Collection[int], add: Sequence[str] = (), remove: Sequence[str] = ()) -> list[int]:
+def tag_cards(
+    *, card_ids: Collection[int], add: Sequence[str] = (), remove: Sequence[str] = (), may_approve: bool = True
+) -> list[int]:
     """Add tags to these cards, behind those they have, and take tags away; a constant number of statements.
 
-    Returns the primary keys that changed. Raises Invalid.
+    Those that are approved and change wait for a reviewer again, unless whoever tags them may approve them. Returns the
+    primary keys that changed. Raises Invalid.
     """
     for tag in add:
         if not tag.strip() or len(tag) > TAG_LIMIT or "\0" in tag:
@@ -125,8 +133,9 @@ def tag_cards(*, card_ids: Collection[int], add: Sequence[str] = (), remove: Seq
     where = Q(tags__overlap=list(remove)) if remove else Q(pk__in=[])
     if add:
         where |= ~Q(tags__contains=list(add))
+    changes = {"tags": Func(kept, new, function="array_cat"), **_reviewed(may_approve)}
     try:
-        return _change(card_ids, Q(deleted_at__isnull=True) & where, {"tags": Func(kept, new, function="array_cat")})
+        return _change(card_ids, Q(deleted_at__isnull=True) & where, changes)
     except IntegrityError as error:
         raise refusal(MemoCard, error) from error
 
@@ -159,6 +168,17 @@ def _change(card_ids: Collection[int], where: Q, changes: Mapping[str, Any]) -> 
     changed = change_rows(MemoCard, card_ids, where, changes)
     enqueue_card_publish(*changed)
     return changed
+
+
+def _reviewed(may_approve: bool) -> dict[str, Any]:
+    """What a change by such a person writes besides, where learners would see something else of every row."""
+    return {} if may_approve else {**UNAPPROVED, "unapproved_at": _when_last_seen()}
+
+
+def _when_last_seen() -> Case:
+    """Now for a card that learners see; for others the time stays at which they ceased to."""
+    seen = When(needs_review=False, then=Value(timezone.now(), output_field=DateTimeField()))
+    return Case(seen, default=F("unapproved_at"))
 
 
 def _move_progress(card_ids: Collection[int], topic_id: int) -> None:

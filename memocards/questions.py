@@ -6,11 +6,12 @@ from typing import Any
 from django.db import IntegrityError
 from django.db.models import Q
 from django.utils import timezone
+from django.utils.translation import gettext as _
 
 from memocards.errors import Conflict, Invalid
 from memocards.explaining import requesting
 from memocards.models import ExplanationStatus, Question
-from memocards.review import IN_THE_PILE, NEVER_SENT_BACK, UNCLAIMED, sent_back
+from memocards.review import IN_THE_PILE, NEVER_SENT_BACK, UNAPPROVED, UNCLAIMED, loses_approval, sent_back
 from memocards.topics import require_open_topics
 from memocards.writing import change_rows, lock_row, refusal, save_valid
 from publish.services import enqueue_question_publish
@@ -36,18 +37,23 @@ def create_question(*, topic_id: int, explain: bool = True, **fields: Any) -> Qu
 
 
 @in_transaction
-def update_question(*, question_id: int, changes: Mapping[str, Any]) -> Question:
-    """Change some fields. A question that was sent back to its author waits for a reviewer again.
+def update_question(*, question_id: int, changes: Mapping[str, Any], may_approve: bool = True) -> Question:
+    """Change some fields. Raises NotFound, Invalid, Conflict.
 
-    Raises NotFound, Invalid, Conflict.
+    A question that was sent back to its author waits for a reviewer again. So does an approved one of which learners
+    would see something else, its explanation included, unless whoever changes it may approve it.
     """
     if changes.get("topic_id") is not None:
         require_open_topics([changes["topic_id"]])
     question = lock_row(Question, question_id)
     if question.deleted_at:
-        raise Conflict("This question is deleted. Restore it first.")
+        raise Conflict(_("This question is deleted. Restore it first."))
     content = requesting.content_of(question)
-    save_valid(question, {**changes, **IN_THE_PILE} if changes and question.sent_back_at else changes)
+    if changes and question.sent_back_at:
+        changes = {**changes, **IN_THE_PILE}
+    elif not may_approve and loses_approval(question, changes):
+        changes = {**changes, **UNAPPROVED}
+    save_valid(question, changes)
     if requesting.is_under_way(question) and requesting.content_of(question) != content:
         # The answer to come would explain what no longer stands there.
         requesting.ask_for([question_id])
@@ -56,13 +62,14 @@ def update_question(*, question_id: int, changes: Mapping[str, Any]) -> Question
     return question
 
 
-def set_explanation(*, question_id: int, body: str, generator: str = "") -> Question:
+def set_explanation(*, question_id: int, body: str, generator: str = "", may_approve: bool = True) -> Question:
     """Store an explanation as ready, and publish it. It wins over one that is under way.
 
-    Raises NotFound, Invalid, Conflict. `generator` names the program that wrote it; empty for a person.
+    Raises NotFound, Invalid, Conflict. `generator` names the program that wrote it; empty for a person. `may_approve`
+    as in update_question().
     """
     if not body.strip():
-        raise Invalid({"explanation": ["An explanation may not be blank. To withdraw it, delete it."]})
+        raise Invalid({"explanation": [_("An explanation may not be blank. To withdraw it, delete it.")]})
     return update_question(
         question_id=question_id,
         changes={
@@ -71,13 +78,14 @@ def set_explanation(*, question_id: int, body: str, generator: str = "") -> Ques
             "explanation_generator": generator,
             "explanation_error": "",
         },
+        may_approve=may_approve,
     )
 
 
-def clear_explanation(*, question_id: int) -> Question:
+def clear_explanation(*, question_id: int, may_approve: bool = True) -> Question:
     """Withdraw an explanation, or the request for one: a tombstone follows where it was published.
 
-    Raises NotFound, Conflict.
+    Raises NotFound, Conflict. `may_approve` as in update_question().
     """
     return update_question(
         question_id=question_id,
@@ -87,6 +95,7 @@ def clear_explanation(*, question_id: int) -> Question:
             "explanation_generator": "",
             "explanation_error": "",
         },
+        may_approve=may_approve,
     )
 
 
@@ -110,7 +119,7 @@ def unapprove_questions(*, question_ids: Collection[int]) -> list[int]:
     return _change(
         question_ids,
         Q(needs_review=False),
-        {"needs_review": True, "reviewed_by_id": None, "reviewed_at": None},
+        UNAPPROVED,
     )
 
 
@@ -128,15 +137,16 @@ def take_back_questions(*, question_ids: Collection[int]) -> list[int]:
 
 
 @in_transaction
-def move_questions(*, question_ids: Collection[int], topic_id: int) -> list[int]:
+def move_questions(*, question_ids: Collection[int], topic_id: int, may_approve: bool = True) -> list[int]:
     """Put these questions under another topic; their cards stay. A constant number of statements.
 
-    Returns the primary keys that changed. Raises NotFound; Conflict where the topic is deleted, or has a question of
-    the same external id.
+    Those that are approved wait for a reviewer again, unless whoever moves them may approve them. Returns the primary
+    keys that changed. Raises NotFound; Conflict where the topic is deleted, or has a question of the same external id.
     """
     require_open_topics([topic_id])
+    changes = {"topic_id": topic_id, **({} if may_approve else UNAPPROVED)}
     try:
-        return _change(question_ids, Q(deleted_at__isnull=True) & ~Q(topic_id=topic_id), {"topic_id": topic_id})
+        return _change(question_ids, Q(deleted_at__isnull=True) & ~Q(topic_id=topic_id), changes)
     except IntegrityError as error:
         raise refusal(Question, error) from error
 

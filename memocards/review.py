@@ -17,6 +17,7 @@ from django.utils.translation import gettext as _
 
 from memocards.errors import Invalid
 from memocards.models import MemoCard, Question, Topic
+from publish.kinds import KINDS as PUBLISHED
 from publish.transactions import in_transaction
 
 CLAIM_LASTS: Final = timedelta(minutes=5)
@@ -30,6 +31,12 @@ WAITING: Final = Q(needs_review=True, deleted_at__isnull=True, sent_back_at__isn
 UNCLAIMED: Final[Mapping[str, Any]] = {"claimed_by_id": None, "claimed_until": None}
 IN_THE_PILE: Final[Mapping[str, Any]] = {"sent_back_at": None, "sent_back_by_id": None}
 NEVER_SENT_BACK: Final[Mapping[str, Any]] = {**IN_THE_PILE, "sent_back_reason": ""}
+UNAPPROVED: Final[Mapping[str, Any]] = {"needs_review": True, "reviewed_by_id": None, "reviewed_at": None}
+# The columns that a reviewer vouches for. By the catalogue: what is published one day is reviewed from then on.
+VOUCHED_FOR: Final[Mapping[type[Item], frozenset[Any]]] = {
+    Question: frozenset({*PUBLISHED["question"].fields.values(), *PUBLISHED["explanation"].fields.values()} - {"id"}),
+    MemoCard: frozenset(PUBLISHED["card"].fields.values()),
+}
 
 
 @dataclass(frozen=True, order=True)
@@ -171,6 +178,15 @@ def held_by_another(item: Item, *, reviewer_id: int) -> bool:
     )
 
 
+def loses_approval(item: Item, changes: Mapping[str, Any]) -> bool:
+    """Whether these changes, made by somebody who may not approve, make the row wait for a reviewer again: it is
+    approved, and they change what learners see of it."""
+    vouched_for = VOUCHED_FOR[type(item)]
+    return not item.needs_review and any(
+        name in vouched_for and getattr(item, name) != value for name, value in changes.items()
+    )
+
+
 def left_in(pile: Pile) -> int:
     """How many rows wait, claimed or not; one statement."""
     counted = [_counted(kind, pile) for kind in pile.kinds]
@@ -209,9 +225,7 @@ def sent_back(reason: str, reviewer_id: int | None) -> dict[str, Any]:
     if not reason or len(reason) > 500 or "\0" in reason:
         raise Invalid({"reason": [_("Say in 1 to 500 characters what is to be mended.")]})
     return {
-        "needs_review": True,
-        "reviewed_by_id": None,
-        "reviewed_at": None,
+        **UNAPPROVED,
         "sent_back_at": timezone.now(),
         "sent_back_by_id": reviewer_id,
         "sent_back_reason": reason,

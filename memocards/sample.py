@@ -41,6 +41,7 @@ def load_topic(sample: dict[str, Any]) -> tuple[int, int] | None:
     for entry in sample["questions"]:
         question = questions.create_question(
             topic_id=topic.pk,
+            explain=False,
             **{name: entry[name] for name in ("stem", "choices", "answer", "source", "external_id", "needs_review")},
         )
         questions.set_explanation(question_id=question.pk, body=entry["explanation"])

@@ -125,7 +125,11 @@ class QuestionFields(Strict):
 
 
 class QuestionIn(QuestionFields):
-    needs_review: bool = False
+    needs_review: bool | None = Field(
+        None,
+        description="Whether it waits for review. false takes the permission to approve; left out, whoever has that "
+        "publishes it at once.",
+    )
 
 
 class QuestionOut(Schema):
@@ -141,6 +145,8 @@ class QuestionOut(Schema):
             "needs_review": False,
             "explanation": "**Canberra** was planned as a capital.",
             "explanation_status": "ready",
+            "explanation_attempts": 1,
+            "explanation_error": "",
             "deleted_at": None,
             "created_at": "2026-01-05T09:00:00Z",
             "updated_at": "2026-01-05T09:00:00Z",
@@ -157,6 +163,8 @@ class QuestionOut(Schema):
     needs_review: bool
     explanation: str
     explanation_status: str
+    explanation_attempts: int = Field(description="How often a worker tried since it was last asked for.")
+    explanation_error: str = Field(description="Why the last attempt failed; empty where none did.")
     deleted_at: datetime | None
     created_at: datetime
     updated_at: datetime

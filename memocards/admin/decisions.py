@@ -18,6 +18,7 @@ from memocards import cards, questions
 from memocards.admin.choosing import user_id
 from memocards.admin.desk_forms import DeskForm, Difference, desk_form
 from memocards.errors import DomainError, Invalid
+from memocards.history import log_rows
 from memocards.review import Item, Key, held_by_another, lock_item, waits
 
 # Action → what it takes besides the permission to approve.
@@ -90,7 +91,7 @@ def decide(request: HttpRequest, key: Key, action: str) -> Item:
         raise Refused(form, _sentences(refusal)) from refusal
     if action != "save":
         flag = DELETION if action == "delete" else CHANGE
-        LogEntry.objects.log_actions(user_id=reviewer, queryset=[item], action_flag=flag, change_message=message)
+        log_rows(key.model, [key.pk], user_id=reviewer, flag=flag, message=message)
     return item
 
 
@@ -105,11 +106,8 @@ def take_back(request: HttpRequest, key: Key, action: str) -> bool:
         changed = questions.take_back_questions(question_ids=pks) if question else cards.take_back_cards(card_ids=pks)
     else:
         changed = questions.restore_questions(question_ids=pks) if question else cards.restore_cards(card_ids=pks)
-    if changed:
-        rows = key.model._base_manager.filter(pk__in=changed)
-        LogEntry.objects.log_actions(
-            user_id=user_id(request), queryset=rows, action_flag=CHANGE, change_message=_("Undone at the review desk.")
-        )
+    message = _("Undone at the review desk.")
+    log_rows(key.model, changed, user_id=user_id(request), flag=CHANGE, message=message)
     return bool(changed)
 
 
@@ -152,12 +150,8 @@ def _save_edits(request: HttpRequest, key: Key, form: DeskForm) -> None:
     except DomainError as refusal:
         raise Refused(form, _sentences(refusal)) from refusal
     written: Any = form
-    LogEntry.objects.log_actions(
-        user_id=user_id(request),
-        queryset=[form.instance],
-        action_flag=CHANGE,
-        change_message=json.dumps(construct_change_message(written, [], False)),
-    )
+    message = json.dumps(construct_change_message(written, [], False))
+    log_rows(key.model, [key.pk], user_id=user_id(request), flag=CHANGE, message=message)
 
 
 def _update_question(key: int, changes: dict[str, Any]) -> None:

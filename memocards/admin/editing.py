@@ -36,7 +36,7 @@ class ServiceAdmin(BaseAdmin):
     def create(self, request: HttpRequest, fields: dict[str, Any]) -> models.Model:
         raise NotImplementedError
 
-    def update(self, key: int, changes: dict[str, Any]) -> None:
+    def update(self, request: HttpRequest, key: int, changes: dict[str, Any]) -> None:
         raise NotImplementedError
 
     def changeform_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
@@ -60,7 +60,7 @@ class ServiceAdmin(BaseAdmin):
         if change:
             # A deleted row is offered to the service even without a change, to be refused.
             if changes or getattr(obj, "deleted_at", None):
-                self.update(obj.pk, changes)
+                self.update(request, obj.pk, changes)
         else:
             obj.pk = self.create(request, changes).pk
             obj._state.adding = False

@@ -35,7 +35,7 @@ class LearnerSettingsAdmin(ServiceAdmin):
         return row
 
     @in_transaction
-    def update(self, key: int, changes: dict[str, Any]) -> None:
+    def update(self, request: HttpRequest, key: int, changes: dict[str, Any]) -> None:
         # The lock that the learner's ratings take: none of them sees half of a change.
         row = lock_row(LearnerSettings, key)
         for name, value in changes.items():

@@ -47,7 +47,7 @@ class ReviewedAdmin(SoftDeleteAdmin):
     def unapprove_rows(self, keys: list[int]) -> list[int]:
         raise NotImplementedError
 
-    def move_rows(self, keys: list[int], topic_id: int) -> list[int]:
+    def move_rows(self, request: HttpRequest, keys: list[int], topic_id: int) -> list[int]:
         raise NotImplementedError
 
     def has_approve_permission(self, request: HttpRequest) -> bool:
@@ -122,17 +122,19 @@ class ReviewedAdmin(SoftDeleteAdmin):
         form = MoveForm(request.POST if "confirmed" in request.POST else None)
         if not confirmed(request, str(len(keys))) or not form.is_valid():
             asked = ngettext("Move %d row to which topic?", "Move %d rows to which topic?", len(keys)) % len(keys)
-            question = self.question(keys, _("Move to topic"), asked, *self.move_sentences(keys), form=form)
+            question = self.question(keys, _("Move to topic"), asked, *self.move_sentences(request, keys), form=form)
             return ask(request, self, "move", question)
         topic = form.cleaned_data["topic"]
         done = _("Moved to “%s”.") % topic.name
-        self.carry_out(request, keys, lambda keys: self.move_rows(keys, topic.pk), done, CHANGE)
+        self.carry_out(request, keys, lambda keys: self.move_rows(request, keys, topic.pk), done, CHANGE)
         return None
 
-    def move_sentences(self, keys: list[int]) -> list[str]:
+    def move_sentences(self, request: HttpRequest, keys: list[int]) -> list[str]:
         seen = self.count(keys, SEEN)
         if not seen:
             return []
+        if not self.has_approve_permission(request):
+            return [self.dropped_until_approved(seen)]
         return [
             ngettext(
                 "Viewers will show %d row under the new topic.",
@@ -142,7 +144,7 @@ class ReviewedAdmin(SoftDeleteAdmin):
             % seen
         ]
 
-    @admin.action(permissions=["change"], description=_("Restore selected %(verbose_name_plural)s"))
+    @admin.action(permissions=["restore"], description=_("Restore selected %(verbose_name_plural)s"))
     def restore(self, request: HttpRequest, queryset: QuerySet[Any]) -> HttpResponse | None:
         keys = pin(queryset)
         if self.must_ask(request, keys):
@@ -174,6 +176,17 @@ class ReviewedAdmin(SoftDeleteAdmin):
         if not seen:
             return ""
         return ngettext("Viewers will drop %d row.", "Viewers will drop %d rows.", seen) % seen
+
+    def dropped_until_approved(self, seen: int) -> str:
+        """What another change of so many rows that learners see does, made by somebody who may not approve it."""
+        if not seen:
+            return ""
+        told = ngettext(
+            "Viewers will drop %d row until it is approved again.",
+            "Viewers will drop %d rows until they are approved again.",
+            seen,
+        )
+        return told % seen
 
     def unaffected(self, count: int) -> str:
         if not count:
@@ -216,8 +229,7 @@ class ReviewedAdmin(SoftDeleteAdmin):
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
         desk = reverse("admin:review") if self.has_approve_permission(request) else ""
-        # The columns need the room that the sidebar would take.
-        context = {"review_desk": desk, "is_nav_sidebar_enabled": False, **(extra_context or {})}
+        context = {"review_desk": desk, **(extra_context or {})}
         response = super().changelist_view(request, context)
         changelist = getattr(response, "context_data", {}).get("cl")
         if changelist is not None:

@@ -12,7 +12,7 @@ from django.core.management import call_command
 from django.db import connection
 from pytest_django.fixtures import Settings
 
-from memocards.models import MemoCard, Question, Topic
+from memocards.models import ExplanationJob, MemoCard, Question, Topic
 from memocards.sample import create_demo_users, load_topic, topic_files
 from publish.models import PublishOutbox
 from tests.factories import UserFactory
@@ -59,6 +59,13 @@ def test_loading_it_again_changes_nothing_and_brings_back_nothing(loaded: str, l
     assert (PublishOutbox.objects.count(), MemoCard.objects.count(), User.objects.count()) == rows
     assert logins_file.read_text() == logins
     assert out.getvalue().count("is there already") == Topic.objects.count()
+
+
+def test_nobody_is_asked_for_explanations_that_the_sample_brings(settings: Settings) -> None:
+    settings.LLM_BASE_URL = "http://localhost:9/v1"
+    load_topic(next(topic_files()))
+    assert Question.objects.filter(explanation_status="ready").exists()
+    assert not ExplanationJob.objects.exists()
 
 
 def test_a_broken_sample_leaves_nothing_half_loaded(transactional_db: None) -> None:
