@@ -22,7 +22,9 @@ from django.db import models
 from django.db.models import F, Func, Q, Value
 from django.db.models.functions import Length, Now
 from django.db.models.lookups import IsNull, LessThanOrEqual
+from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
+from procrastinate.contrib.django.models import ProcrastinateJob
 
 TEXT_LIMIT = 20_000
 
@@ -481,3 +483,19 @@ class Review(models.Model):
             # The dashboard: answers by the day they came in. Rows come in that order, so a few pages of index do.
             BrinIndex(fields=["received_at"], name="review_by_arrival"),
         ]
+
+    def __str__(self) -> str:
+        return f"{self.learner_id} · {self.card_id}"
+
+
+class ExplanationJob(ProcrastinateJob):
+    """Procrastinate's job under a name of ours, for the list in the back office. Whoever may see questions sees it."""
+
+    class Meta:
+        proxy = True
+        default_permissions = ()
+        verbose_name = _("explanation job")
+        verbose_name_plural = _("explanation jobs")
+
+    def __str__(self) -> str:
+        return gettext("Explanation of question %s") % str(self.args.get("question_id", "–"))

@@ -4,6 +4,6 @@ Nothing here writes a published row itself. A form hands what its editor changed
 primary keys, and what a service refuses comes back as an error of the form or as a message.
 """
 
-from memocards.admin import content, history, learners
+from memocards.admin import content, history, jobs, learners
 
-__all__ = ["content", "history", "learners"]
+__all__ = ["content", "history", "jobs", "learners"]

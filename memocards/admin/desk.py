@@ -25,6 +25,7 @@ from memocards import review
 from memocards.admin.choosing import user_id
 from memocards.admin.decisions import DONE, NEEDS, Passed, Refused, Stale, allowed, decide, take_back
 from memocards.admin.desk_forms import DeskForm, Difference, desk_form
+from memocards.admin.explanations import standing
 from memocards.admin.markdown import render, render_inline
 from memocards.errors import DomainError
 from memocards.models import Question
@@ -263,6 +264,7 @@ class ReviewDesk(View):
                 "stem": render(item.stem),
                 "choices": [(number, render_inline(text), number == item.answer) for number, text in choices],
                 "explanation": render(item.explanation) if item.explanation.strip() else "",
+                "standing": standing(item),
             }
         return shown | {"front": render(item.front), "back": render(item.back)}
 

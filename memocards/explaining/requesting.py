@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from django.conf import settings
 from django.db.models import Q
 from django.utils import timezone
+from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from memocards.errors import Conflict
@@ -53,13 +54,16 @@ def is_under_way(question: Question) -> bool:
 
 @in_transaction
 def request_explanation(*, question_id: int) -> Question:
-    """Have one explanation written. While one is under way, this changes nothing. Raises NotFound, Conflict."""
+    """Have one explanation written. While one is under way, this changes nothing, unless it pauses after an attempt
+    that failed: then it begins anew at once. Raises NotFound, Conflict."""
     _require_endpoint()
     question = lock_row(Question, question_id)
     if question.deleted_at:
-        raise Conflict("This question is deleted. Restore it first.")
+        raise Conflict(gettext("This question is deleted. Restore it first."))
     if question.explanation_status == ExplanationStatus.READY:
-        raise Conflict("This question has an explanation already. To have another one written, withdraw it first.")
+        raise Conflict(
+            gettext("This question has an explanation already. To have another one written, withdraw it first.")
+        )
     _ask_where_nobody_does([question_id])
     question.refresh_from_db()
     return question
@@ -69,8 +73,9 @@ def request_explanation(*, question_id: int) -> Question:
 def request_explanations(*, question_ids: Collection[int]) -> list[int]:
     """Have explanations written; a failed one is tried again. Returns the primary keys that were asked for.
 
-    Left out are questions that are deleted, that have an explanation, or whose explanation is under way. A constant
-    number of statements. Raises Conflict, with LLM_HINT, where no endpoint is set.
+    Left out are questions that are deleted, that have an explanation, or whose explanation is under way, unless it
+    pauses after an attempt that failed. A constant number of statements. Raises Conflict, with LLM_HINT, where no
+    endpoint is set.
     """
     _require_endpoint()
     wanted = Q(pk__in=question_ids, deleted_at__isnull=True) & ~Q(explanation_status=ExplanationStatus.READY)
@@ -125,6 +130,14 @@ def defer(question_ids: Collection[int], *, not_before: datetime | None = None) 
     )
 
 
+def next_attempt_at(question_id: int) -> datetime | None:
+    """When the pause after a failed attempt ends; None: none is waited for, or a worker takes it as soon as it can."""
+    from procrastinate.contrib.django.models import ProcrastinateJob
+
+    waiting = ProcrastinateJob.objects.filter(task_name=TASK, status="todo", args__question_id=question_id)
+    return waiting.order_by("-pk").values_list("scheduled_at", flat=True).first()
+
+
 def job_manager() -> "JobManager":
     """Procrastinate's jobs, on Django's connection and in its transaction."""
     from procrastinate.contrib.django.django_connector import DjangoConnector
@@ -139,11 +152,12 @@ def _require_endpoint() -> None:
 
 
 def _ask_where_nobody_does(question_ids: list[int]) -> list[int]:
-    """Ask for these, except where that is under way: by the row, and by a job that will look at the row."""
+    """Ask for these, except where that is under way: by the row, and by a job that is looking at it or soon will."""
     from procrastinate.contrib.django.models import ProcrastinateJob
 
+    soon = Q(scheduled_at__isnull=True) | Q(scheduled_at__lte=timezone.now())
     jobs = ProcrastinateJob.objects.filter(
-        task_name=TASK, status__in=["todo", "doing"], args__question_id__in=question_ids
+        Q(status="doing") | Q(status="todo") & soon, task_name=TASK, args__question_id__in=question_ids
     )
     with_job = set(jobs.values_list("args__question_id", flat=True))
     under_way = set(

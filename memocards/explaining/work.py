@@ -80,6 +80,14 @@ def retry_stalled() -> int:
     return len(stalled)
 
 
+def worker_is_alive() -> bool:
+    """Whether a worker said within the last half a minute that it is there."""
+    from procrastinate.contrib.django.models import ProcrastinateWorker
+
+    least = timezone.now() - timedelta(seconds=HEARTBEAT_MISSED_SECONDS)
+    return ProcrastinateWorker.objects.filter(last_heartbeat__gte=least).exists()
+
+
 @in_transaction
 def _claim(question_id: int) -> Content | None:
     """What to explain, with the attempt counted; None where there is nothing to do."""

@@ -597,6 +597,19 @@ def test_a_question_deleted_meanwhile_keeps_its_answer_but_shows_it_to_nobody(
     assert told()["explanation", question.pk] == {"question_id": question.pk, "body": "Because."}
 
 
+def test_a_question_unapproved_meanwhile_keeps_its_answer_until_it_is_approved_again(
+    endpoint: Endpoint, in_thread: Start
+) -> None:
+    question = create()
+    job = in_flight(question, endpoint, in_thread)
+    questions.unapprove_questions(question_ids=[question.pk])
+    endpoint.open()
+    assert job.result() == "explained"
+    assert told()["explanation", question.pk] is None
+    questions.approve_questions(question_ids=[question.pk])
+    assert told()["explanation", question.pk] == {"question_id": question.pk, "body": "Because."}
+
+
 # Failures
 
 
@@ -652,6 +665,20 @@ def test_an_edit_does_not_wait_for_the_pause_of_the_former_content(endpoint: End
     assert job.scheduled_at is None
     question.refresh_from_db()
     assert (question.explanation_attempts, question.explanation_error) == (0, "")
+
+
+def test_whoever_asks_again_cuts_the_pause_short_and_has_all_attempts_before_them(endpoint: Endpoint) -> None:
+    question = create()
+    endpoint.replies = [Reply(status=500), Reply()]
+    explain(question.pk)
+    [paused] = jobs()
+    assert request_explanations(question_ids=[question.pk]) == [question.pk]
+    [job] = jobs()
+    assert job.pk != paused.pk
+    assert job.scheduled_at is None
+    assert state(question) == ("pending", "")
+    assert (question.explanation_attempts, question.explanation_error) == (0, "")
+    assert request_explanations(question_ids=[question.pk]) == []
 
 
 def test_an_answer_that_the_database_refuses_is_a_failed_attempt(endpoint: Endpoint) -> None:
