@@ -7,6 +7,10 @@ from django.http import HttpRequest
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, URLResolver, path
 from django.utils.translation import gettext_lazy as _
+from django.utils.translation import gettext_noop
+
+# Django's Korean of these is broken, so the hub's catalogue, which comes first, has them too.
+MENDED = [gettext_noop("Select %s to view"), gettext_noop("View %s")]
 
 
 class StudyHubAdminSite(admin.AdminSite):
@@ -14,6 +18,8 @@ class StudyHubAdminSite(admin.AdminSite):
     site_title = "StudyHub"
     index_title = _("Back office")
     index_template = "memocards/dashboard/index.html"
+    # The hub has no other pages for people: "View site" would lead back here.
+    site_url = None
 
     def get_urls(self) -> list[URLPattern | URLResolver]:
         # Not before all apps are loaded.
@@ -23,6 +29,13 @@ class StudyHubAdminSite(admin.AdminSite):
             path("review/", self.admin_view(ReviewDesk.as_view(site=self)), name="review"),
             *super().get_urls(),
         ]
+
+    def each_context(self, request: HttpRequest) -> dict[str, Any]:
+        context = super().each_context(request)
+        if request.resolver_match and str(request.resolver_match.url_name).endswith("_changelist"):
+            # The columns of a list need the room that the sidebar would take.
+            context["is_nav_sidebar_enabled"] = False
+        return context
 
     def index(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> TemplateResponse:
         from memocards.dashboard import figures_for

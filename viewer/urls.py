@@ -1,4 +1,6 @@
+from django.templatetags.static import static
 from django.urls import path
+from django.views.generic import RedirectView
 
 from viewer import password, views
 
@@ -12,6 +14,8 @@ urlpatterns = [
     path("questions/<int:question_id>/", views.question, name="question"),
     path("login/", password.login, name="login"),
     path("lock/", password.lock, name="lock"),
+    # Browsers ask here before they have read a page that names another.
+    path("favicon.ico", RedirectView.as_view(url=static("viewer/icon.svg"))),
 ]
 
 handler404 = "viewer.views.page_not_found"

@@ -82,7 +82,7 @@ def sit_down(browser: Browser, live_server: LiveServer, expected_errors: list[st
         page.set_default_timeout(10_000)
 
         def hear(message: ConsoleMessage) -> None:
-            if message.type == "error" and "favicon" not in message.location.get("url", ""):
+            if message.type == "error":
                 complaints.append(message.text)
 
         page.on("console", hear)

@@ -309,6 +309,10 @@ def test_static_files_are_served_without_a_collecting_step(client: Client) -> No
         answer.close()
 
 
+def test_a_browser_that_asks_for_an_icon_gets_it(client: Client) -> None:
+    assert client.get("/favicon.ico").headers["Location"] == "/static/viewer/icon.svg"
+
+
 def test_pages_cost_the_same_however_much_there_is(
     client: Client, library: FakeHub, feed: FeedClient, django_assert_max_num_queries: DjangoAssertNumQueries
 ) -> None:
