@@ -160,7 +160,8 @@ def _block(node: _Node, media: list[str]) -> list[str]:
         return _fence(node)
     if node.tag in _HEADINGS:
         title = _one_line(node, media)
-        return ["#" * _HEADINGS[node.tag] + " " + re.sub(r"#$", r"\\#", title)] if title else []
+        # Signs at the end, behind a blank, would be read as the end of the heading.
+        return ["#" * _HEADINGS[node.tag] + " " + re.sub(r"(^| )(#+)$", r"\1\\\2", title)] if title else []
     if node.tag in _LISTS:
         return _list(node, media)
     if node.tag == "blockquote":

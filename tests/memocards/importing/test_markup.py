@@ -67,6 +67,7 @@ READERS = [
         ("&lt;script&gt;alert(1)&lt;/script&gt;", "\\<script>alert(1)\\</script>"),
         ("<!-- a comment -->x", "x"),
         ("<b></b>", ""),
+        ("<h3>#</h3><h3>a #</h3><h3>C#</h3>", "### \\#\n\n### a \\#\n\n### C#"),
         ("<div" * 200 + ">x", "\\<div" * 199 + "\n\nx"),
     ],
 )
