@@ -195,6 +195,8 @@ INSTALLED_APPS = [
     "ninja",
     # Jobs: its tables, and its app, which finds memocards/tasks.py by its name.
     "procrastinate.contrib.django",
+    # The pages that import files in the admin.
+    "import_export",
     "studyhub.apps.StudyHubConfig",
     "publish.apps.PublishConfig",
     "memocards.apps.MemocardsConfig",
@@ -222,6 +224,8 @@ ASGI_APPLICATION = "studyhub.asgi.application"
 TEMPLATES = [
     {
         "BACKEND": "django.template.backends.django.DjangoTemplates",
+        # Before the apps: these go over pages of Django's own.
+        "DIRS": [BASE_DIR / "studyhub" / "templates"],
         "APP_DIRS": True,
         "OPTIONS": {
             "context_processors": [
@@ -245,6 +249,7 @@ AUTH_PASSWORD_VALIDATORS = [
 
 LANGUAGE_CODE = "en"
 LANGUAGES = [("en", "English"), ("ko", "한국어")]
+LOCALE_PATHS = [BASE_DIR / "locale"]
 LOGIN_URL = "login"
 LOGIN_REDIRECT_URL = "api:openapi-view"
 USE_I18N = True

@@ -22,9 +22,11 @@ from memocards.admin.choosing import pin, user_id
 from memocards.admin.columns import leeches
 from memocards.admin.confirmation import Question as Asked
 from memocards.admin.confirmation import ask, confirmed
+from memocards.admin.explanations import ExplainedAdmin
 from memocards.admin.fields import LinesField, short
 from memocards.admin.filters import LiveStateFilter, LiveTopicFilter, ReviewStateFilter, StaffFilter
 from memocards.admin.forms import LIVE, MemoCardForm, QuestionForm
+from memocards.admin.importing import CardResource, ImportingAdmin, QuestionResource
 from memocards.admin.reviewing import SEEN, ReviewedAdmin
 from memocards.admin.soft_deletion import DROPPED, SoftDeleteAdmin
 from memocards.errors import DomainError, TopicHasContent
@@ -45,7 +47,6 @@ class TopicAdmin(SoftDeleteAdmin):
         (_("History"), {"fields": ["created_at", "updated_at", "deleted_at"]}),
     ]
     actions = [*SoftDeleteAdmin.actions, "delete_with_content"]
-    named_by = "name"
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
         queryset: QuerySet[Any] = super().get_queryset(request)
@@ -64,7 +65,7 @@ class TopicAdmin(SoftDeleteAdmin):
     def create(self, request: HttpRequest, fields: dict[str, Any]) -> Topic:
         return topics.create_topic(**fields)
 
-    def update(self, key: int, changes: dict[str, Any]) -> None:
+    def update(self, request: HttpRequest, key: int, changes: dict[str, Any]) -> None:
         topics.update_topic(topic_id=key, changes=changes)
 
     def delete_rows(self, keys: list[int]) -> list[int]:
@@ -76,7 +77,7 @@ class TopicAdmin(SoftDeleteAdmin):
     def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:
         self._one_by_one(request, queryset.filter(LIVE), self.delete_rows, _("Deleted."), DELETION)
 
-    @admin.action(permissions=["change"], description=_("Restore selected topics with what was deleted along"))
+    @admin.action(permissions=["restore"], description=_("Restore selected topics with what was deleted along"))
     def restore(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:
         self._one_by_one(request, queryset.exclude(LIVE), self.restore_rows, _("Restored."), CHANGE)
 
@@ -148,8 +149,9 @@ def _link_to_list(model: type[Question] | type[MemoCard], topic: Any, count: int
 
 
 @admin.register(Question)
-class QuestionAdmin(ReviewedAdmin):
+class QuestionAdmin(ImportingAdmin, ExplainedAdmin):
     form = QuestionForm
+    resource_classes = [QuestionResource]
     list_display = [
         "short_stem", "state", "published_state", "topic", "explanation_status", "author", "approval", "updated_at",
     ]  # fmt: skip
@@ -157,25 +159,21 @@ class QuestionAdmin(ReviewedAdmin):
     search_fields = ["stem", "source", "external_id"]
     readonly_fields = [
         "state", "published_state", "author", "approval", "sent_back_reason", "sent_back_by", "sent_back_at",
-        "explanation_status", "explanation_generator", "explanation_attempts",
-        "explanation_error", "created_at", "updated_at", "deleted_at",
+        "explanation_state", "created_at", "updated_at", "deleted_at",
     ]  # fmt: skip
     fieldsets = [
-        (None, {"fields": ["topic", "stem", "choices", "answer", "explanation", "source", "external_id"]}),
         (
-            _("State"),
+            None,
             {
                 "fields": [
-                    "state", "published_state", "author", "approval",
-                    "explanation_status", "explanation_generator", "explanation_attempts",
-                    "explanation_error",
+                    "topic", "stem", "choices", "answer", "explanation", "explanation_state", "source", "external_id",
                 ]
             },
         ),
+        (_("State"), {"fields": ["state", "published_state", "author", "approval"]}),
         (_("History"), {"fields": ["created_at", "updated_at", "deleted_at"]}),
     ]  # fmt: skip
     actions = ["approve", "unapprove", "move", "explain", *SoftDeleteAdmin.actions]
-    named_by = "stem"
     kind = "question"
 
     @admin.display(description=_("stem"), ordering="stem")
@@ -200,15 +198,16 @@ class QuestionAdmin(ReviewedAdmin):
             questions.set_explanation(question_id=question.pk, body=explanation)
         return question
 
-    def update(self, key: int, changes: dict[str, Any]) -> None:
+    def update(self, request: HttpRequest, key: int, changes: dict[str, Any]) -> None:
+        may_approve = self.has_approve_permission(request)
         explanation = changes.pop("explanation", None)
         if changes or explanation is None:
-            questions.update_question(question_id=key, changes=changes)
+            questions.update_question(question_id=key, changes=changes, may_approve=may_approve)
         # A person's words are ready; taking them away withdraws the explanation.
         if explanation:
-            questions.set_explanation(question_id=key, body=explanation)
+            questions.set_explanation(question_id=key, body=explanation, may_approve=may_approve)
         elif explanation is not None:
-            questions.clear_explanation(question_id=key)
+            questions.clear_explanation(question_id=key, may_approve=may_approve)
 
     def approve_rows(self, request: HttpRequest, keys: list[int]) -> list[int]:
         return questions.approve_questions(question_ids=keys, reviewer_id=user_id(request))
@@ -216,13 +215,14 @@ class QuestionAdmin(ReviewedAdmin):
     def unapprove_rows(self, keys: list[int]) -> list[int]:
         return questions.unapprove_questions(question_ids=keys)
 
-    def move_rows(self, keys: list[int], topic_id: int) -> list[int]:
-        return questions.move_questions(question_ids=keys, topic_id=topic_id)
+    def move_rows(self, request: HttpRequest, keys: list[int], topic_id: int) -> list[int]:
+        may_approve = self.has_approve_permission(request)
+        return questions.move_questions(question_ids=keys, topic_id=topic_id, may_approve=may_approve)
 
-    def move_sentences(self, keys: list[int]) -> list[str]:
+    def move_sentences(self, request: HttpRequest, keys: list[int]) -> list[str]:
         stay = MemoCard.objects.filter(LIVE, question__in=keys).count()
         sentence = ngettext("%d card of theirs stays where it is.", "%d cards of theirs stay where they are.", stay)
-        return [*super().move_sentences(keys), *([sentence % stay] if stay else [])]
+        return [*super().move_sentences(request, keys), *([sentence % stay] if stay else [])]
 
     def delete_rows(self, keys: list[int]) -> list[int]:
         return questions.delete_questions(question_ids=keys)
@@ -253,8 +253,9 @@ class TagForm(forms.Form):
 
 
 @admin.register(MemoCard)
-class MemoCardAdmin(ReviewedAdmin):
+class MemoCardAdmin(ImportingAdmin, ReviewedAdmin):
     form = MemoCardForm
+    resource_classes = [CardResource]
     list_display = [
         "short_front", "state", "published_state", "topic", "shown_tags", "leech", "explanation_state", "author",
         "approval", "updated_at",
@@ -279,7 +280,6 @@ class MemoCardAdmin(ReviewedAdmin):
         ),
         (_("History"), {"fields": ["created_at", "updated_at", "deleted_at"]}),
     ]  # fmt: skip
-    named_by = "front"
     kind = "card"
 
     @admin.display(description=_("front"), ordering="front")
@@ -313,6 +313,7 @@ class MemoCardAdmin(ReviewedAdmin):
     @admin.action(permissions=["change"], description=_("Tag selected %(verbose_name_plural)s"))
     def tag(self, request: HttpRequest, queryset: QuerySet[Any]) -> HttpResponse | None:
         keys = pin(queryset)
+        may_approve = self.has_approve_permission(request)
         form = TagForm(request.POST if "confirmed" in request.POST else None)
         if not confirmed(request, str(len(keys))) or not form.is_valid():
             asked = ngettext("Change the tags of %d card?", "Change the tags of %d cards?", len(keys)) % len(keys)
@@ -320,18 +321,23 @@ class MemoCardAdmin(ReviewedAdmin):
             shown = ngettext(
                 "Viewers will show %d card with its new tags.", "Viewers will show %d cards with their new tags.", seen
             )
-            question = self.question(keys, _("Tag"), asked, seen and shown % seen, form=form)
+            told = seen and shown % seen if may_approve else self.dropped_until_approved(seen)
+            question = self.question(keys, _("Tag"), asked, told, form=form)
             return ask(request, self, "tag", question)
         add, remove = form.cleaned_data["add"], form.cleaned_data["remove"]
         done = now("Tagged: %s.") % ", ".join([*(f"+{tag}" for tag in add), *(f"−{tag}" for tag in remove)])
-        self.carry_out(request, keys, lambda keys: cards.tag_cards(card_ids=keys, add=add, remove=remove), done, CHANGE)
+
+        def tag(keys: list[int]) -> list[int]:
+            return cards.tag_cards(card_ids=keys, add=add, remove=remove, may_approve=may_approve)
+
+        self.carry_out(request, keys, tag, done, CHANGE)
         return None
 
     def create(self, request: HttpRequest, fields: dict[str, Any]) -> MemoCard:
         return cards.create_card(**fields, author_id=user_id(request))
 
-    def update(self, key: int, changes: dict[str, Any]) -> None:
-        cards.update_card(card_id=key, changes=changes)
+    def update(self, request: HttpRequest, key: int, changes: dict[str, Any]) -> None:
+        cards.update_card(card_id=key, changes=changes, may_approve=self.has_approve_permission(request))
 
     def approve_rows(self, request: HttpRequest, keys: list[int]) -> list[int]:
         return cards.approve_cards(card_ids=keys, reviewer_id=user_id(request))
@@ -339,17 +345,17 @@ class MemoCardAdmin(ReviewedAdmin):
     def unapprove_rows(self, keys: list[int]) -> list[int]:
         return cards.unapprove_cards(card_ids=keys)
 
-    def move_rows(self, keys: list[int], topic_id: int) -> list[int]:
-        return cards.move_cards(card_ids=keys, topic_id=topic_id)
+    def move_rows(self, request: HttpRequest, keys: list[int], topic_id: int) -> list[int]:
+        return cards.move_cards(card_ids=keys, topic_id=topic_id, may_approve=self.has_approve_permission(request))
 
-    def move_sentences(self, keys: list[int]) -> list[str]:
+    def move_sentences(self, request: HttpRequest, keys: list[int]) -> list[str]:
         progress = CardProgress.objects.filter(card__in=keys).count()
         along = ngettext(
             "The progress of learners moves along: %d row.",
             "The progress of learners moves along: %d rows.",
             progress,
         )
-        return [*super().move_sentences(keys), *([along % progress] if progress else [])]
+        return [*super().move_sentences(request, keys), *([along % progress] if progress else [])]
 
     def dropped(self, seen: int) -> str:
         kept = now("Learners keep their progress, and find it again when the cards come back.")

@@ -31,6 +31,7 @@ class HistoryAdmin(ReadOnlyAdmin):
 
     list_display = ["action_time", "user", "what", "content_type", "named"]
     list_display_links = None
+    fields = ["action_time", "user", "what", "content_type", "named"]
     list_filter = [ContentFilter, ("user", StaffFilter)]
     list_select_related = ["user", "content_type"]
     search_fields = ["change_message", "object_repr"]

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from django.utils.translation import gettext as _
+
 from memocards.importing.anki_templates import Template, answer_only
 from memocards.importing.anki_wire import int_field, text_field
 from memocards.importing.refusals import UnreadableFile
@@ -41,7 +43,7 @@ def records(path: Path, name: str) -> Iterator[RawItem]:
     with _opened(path, name) as database:
         tables = {row[0] for row in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
         if not {"notes", "cards", "col"} <= tables:
-            raise UnreadableFile(name, "The database in this package is no Anki collection.")
+            raise UnreadableFile(name, _("The database in this package is no Anki collection."))
         note_types = _note_types_18(database) if "notetypes" in tables else _note_types_11(database)
         decks = _decks_18(database) if "decks" in tables else _decks_11(database)
         for line, row in enumerate(database.execute(_CARDS), start=1):
@@ -55,11 +57,11 @@ def card_id(guid: str, ordinal: int) -> str:
 
 def _record(line: int, row: Any, note_types: Mapping[int, _NoteType], decks: Mapping[int, str]) -> RawItem:
     ordinal, deck, home_deck, note, guid, type_id, tags, texts = row
-    place = f"card {ordinal + 1} of note {note}"
+    place = _("card %(card)s of note %(note)s") % {"card": ordinal + 1, "note": note}
     note_type = note_types.get(type_id)
     template = note_type.template(ordinal) if note_type else None
     if note_type is None or template is None:
-        return BadRow(line, place, "The package does not hold the note type or the template of this card.")
+        return BadRow(line, place, _("The package does not hold the note type or the template of this card."))
     name, front, back = template
     values = dict(zip(note_type.fields, str(texts).split(_FIELD_END), strict=False))
     # A filtered deck borrows its cards; the home deck is where they belong.
@@ -94,7 +96,7 @@ def _opened(path: Path, name: str) -> Iterator[sqlite3.Connection]:
             database.create_collation("unicase", _compare)
             yield database
     except (sqlite3.Error, ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
-        raise UnreadableFile(name, f"The Anki collection is damaged: {error}.") from error
+        raise UnreadableFile(name, _("The Anki collection is damaged: %s.") % error) from error
 
 
 def _compare(a: str, b: str) -> int:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import BinaryIO, Final
 
 import zstandard
+from django.utils.translation import gettext as _
 
 from memocards.importing import anki_collection
 from memocards.importing.anki_wire import fields, text_field
@@ -41,7 +42,7 @@ def records(stream: BinaryIO, name: str) -> Iterator[RawItem]:
 def _unpack_collection(archive: zipfile.ZipFile, path: Path, name: str) -> None:
     member = next((member for member in COLLECTIONS if member in archive.namelist()), None)
     if member is None:
-        raise UnreadableFile(name, "This archive holds no Anki collection.")
+        raise UnreadableFile(name, _("This archive holds no Anki collection."))
     require_harmless(archive, [member], name, most_bytes=_MOST_BYTES)
     if member != COLLECTIONS[0]:
         unpack(archive, member, path)
@@ -54,7 +55,8 @@ def _unpack_collection(archive: zipfile.ZipFile, path: Path, name: str) -> None:
             if is_bomb(written, packed) or written > _MOST_BYTES:
                 raise UnreadableFile(
                     name,
-                    f"{member} unpacks from {packed:,} to over {written:,} bytes. It is a ZIP bomb, or too much.",
+                    _("%(member)s unpacks from %(packed)s to over %(written)s bytes. It is a ZIP bomb, or too much.")
+                    % {"member": member, "packed": f"{packed:,}", "written": f"{written:,}"},
                 )
             sink.write(chunk)
 
@@ -65,7 +67,9 @@ def _decompressed(archive: zipfile.ZipFile, member: str, name: str) -> Iterator[
             while chunk := reader.read(_CHUNK):
                 yield chunk
     except zstandard.ZstdError as error:
-        raise UnreadableFile(name, f"{member} is damaged or cut off: {error}.") from error
+        raise UnreadableFile(
+            name, _("%(member)s is damaged or cut off: %(error)s.") % {"member": member, "error": error}
+        ) from error
 
 
 def _media(archive: zipfile.ZipFile, name: str) -> list[str]:
@@ -82,4 +86,4 @@ def _media(archive: zipfile.ZipFile, name: str) -> list[str]:
             return []
         return [str(media) for media in json.loads(listed).values()]
     except (ValueError, RecursionError, zstandard.ZstdError) as error:
-        raise UnreadableFile(name, f"The package's list of media cannot be read: {error}.") from error
+        raise UnreadableFile(name, _("The package's list of media cannot be read: %s.") % error) from error

@@ -9,12 +9,14 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import BinaryIO, Final
 
+from django.utils.translation import gettext as _
+
 from memocards.importing.anki_collection import card_id
 from memocards.importing.anki_templates import cloze, cloze_numbers
 from memocards.importing.decoding import lines
 from memocards.importing.delimited import TAB, cells_of
 from memocards.importing.refusals import UnreadableFile
-from memocards.importing.rows import BadRow, RawItem, Record
+from memocards.importing.rows import BadRow, RawItem, Record, at_line
 
 HEADER_KEYS: Final = (
     *("separator", "html", "tags", "columns", "notetype", "deck", "if matches"),
@@ -57,7 +59,7 @@ def read_header(stream: BinaryIO, name: str, *, encoding: str | None) -> Header:
             if not is_header_line(line):
                 break
             header.lines += 1
-            key, _, value = line[1:].strip().partition(":")
+            key, _colon, value = line[1:].strip().partition(":")
             _take(header, key.strip().lower(), value.strip(), name)
     finally:
         text.close()
@@ -69,12 +71,12 @@ def records(stream: BinaryIO, name: str, *, encoding: str | None) -> Iterator[Ra
     header = read_header(stream, name, encoding=encoding)
     text = lines(stream, name, encoding=encoding)
     try:
-        for _ in range(header.lines):
+        for _header_line in range(header.lines):
             next(text)
         for counted, cells in cells_of(text, header.separator):
             line = counted + header.lines
             if isinstance(cells, BadRow):
-                yield BadRow(line, f"line {line}", cells.reason)
+                yield BadRow(line, at_line(line), cells.reason)
             elif any(cell.strip() for cell in cells):
                 yield from _cards(header, cells, line)
     finally:
@@ -85,7 +87,7 @@ def _take(header: Header, key: str, value: str, name: str) -> None:
     if key == "separator":
         header.separator = _SEPARATORS.get(value.lower(), value)
         if len(header.separator) != 1:
-            raise UnreadableFile(name, f"The separator {value!r} is unknown.", place=f"line {header.lines}")
+            raise UnreadableFile(name, _("The separator %r is unknown.") % value, place=at_line(header.lines))
     elif key == "html":
         header.is_html = value.lower() == "true"
     elif key == "tags":
@@ -94,18 +96,18 @@ def _take(header: Header, key: str, value: str, name: str) -> None:
         header.deck = value
     elif key.endswith(" column"):
         if not value.isdecimal() or int(value) < 1:
-            raise UnreadableFile(name, f"{value!r} is no number of a column.", place=f"line {header.lines}")
+            raise UnreadableFile(name, _("%r is no number of a column.") % value, place=at_line(header.lines))
         header.columns[key.removesuffix(" column")] = int(value) - 1
 
 
 def _cards(header: Header, cells: list[str], line: int) -> Iterator[RawItem]:
-    place = f"line {line}"
+    place = at_line(line)
     named = {key: cells[at] for key, at in header.columns.items() if at < len(cells)}
     texts = [cell for at, cell in enumerate(cells) if at not in header.columns.values()]
     if not header.is_html:
         texts = [html.escape(text.strip(), quote=False).replace("\n", "<br>") for text in texts]
     if not texts:
-        yield BadRow(line, place, "The note has no fields.")
+        yield BadRow(line, place, _("The note has no fields."))
         return
     front, back = texts[0], "<br><br>".join(text for text in texts[1:] if text.strip())
     common = {

@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, Final
 
+from django.utils.translation import gettext as _
+
 from memocards.importing.refusals import UnreadableFile
 
 MEBIBYTE: Final = 1024 * 1024
@@ -27,11 +29,11 @@ def open_archive(stream: BinaryIO, name: str) -> Iterator[zipfile.ZipFile]:
         with zipfile.ZipFile(stream) as archive:
             yield archive
     except DAMAGED as error:
-        raise UnreadableFile(name, "The archive is damaged or cut off. Export or download it again.") from error
+        raise UnreadableFile(name, _("The archive is damaged or cut off. Export or download it again.")) from error
     except (NotImplementedError, RuntimeError) as error:
-        raise UnreadableFile(name, f"The archive cannot be unpacked: {error}.") from error
+        raise UnreadableFile(name, _("The archive cannot be unpacked: %s.") % error) from error
     except OverflowError as error:
-        raise UnreadableFile(name, "The archive is damaged: its sizes make no sense.") from error
+        raise UnreadableFile(name, _("The archive is damaged: its sizes make no sense.")) from error
 
 
 def require_harmless(archive: zipfile.ZipFile, members: list[str], name: str, *, most_bytes: int) -> None:
@@ -42,12 +44,20 @@ def require_harmless(archive: zipfile.ZipFile, members: list[str], name: str, *,
         info = archive.getinfo(member)
         total += info.file_size
         if info.flag_bits & 1:
-            raise UnreadableFile(name, "The archive is protected by a password. Save it without one.")
+            raise UnreadableFile(name, _("The archive is protected by a password. Save it without one."))
         if is_bomb(info.file_size, info.compress_size) or total > most_bytes:
             raise UnreadableFile(
                 name,
-                f"{member} would unpack from {info.compress_size:,} to {info.file_size:,} bytes. That is a ZIP bomb, "
-                f"or too much: at most {most_bytes // MEBIBYTE:,} MiB are read.",
+                _(
+                    "%(member)s would unpack from %(packed)s to %(unpacked)s bytes. That is a ZIP bomb, "
+                    "or too much: at most %(most)s MiB are read."
+                )
+                % {
+                    "member": member,
+                    "packed": f"{info.compress_size:,}",
+                    "unpacked": f"{info.file_size:,}",
+                    "most": f"{most_bytes // MEBIBYTE:,}",
+                },
             )
 
 

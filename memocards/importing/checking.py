@@ -8,6 +8,9 @@ import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
+
 from memocards.importing.decoding import undecoded
 from memocards.importing.markup import from_html, from_markdown
 from memocards.importing.rows import BadRow, CardRow, Item, Kind, Markup, QuestionRow, Record, Skipped
@@ -20,6 +23,21 @@ _CONVERT: Final[Mapping[Markup, Callable[[str], tuple[str, list[str]]]]] = {
 _MOST_TAGS, _LONGEST_TAG = 50, 100
 _LONGEST_ID, _LONGEST_TOPIC, _LONGEST_SOURCE = 200, 200, 500
 _MOST_CHOICES: Final = 10
+# Value → what a person calls it.
+_LABELS: Final[Mapping[str, Any]] = {
+    "front": gettext_lazy("front"),
+    "back": gettext_lazy("back"),
+    "note": gettext_lazy("note"),
+    "stem": gettext_lazy("question"),
+    "choices": gettext_lazy("list of choices"),
+    "answer": gettext_lazy("answer"),
+    "explanation": gettext_lazy("explanation"),
+    "source": gettext_lazy("source"),
+    "external_id": gettext_lazy("id"),
+    "topic": gettext_lazy("topic's name"),
+    "tags": gettext_lazy("tags"),
+    "tag": gettext_lazy("tag"),
+}
 
 
 def checked(record: Record, kind: Kind, markup: Markup) -> list[Item]:
@@ -49,12 +67,12 @@ class _Checking:
         self.media: list[str] = []
 
     def card(self) -> CardRow:
-        front = self._text("front", "front")
-        back = self._text("back", "back")
-        note = self._text("note", "note", required=False)
+        front = self._text("front")
+        back = self._text("back")
+        note = self._text("note", required=False)
         if note and back:
             back = f"{back}\n\n{note}"
-            self._limit("back", back, TEXT_LIMIT)
+            self._limit(_LABELS["back"], back, TEXT_LIMIT)
         return CardRow(
             line=self._record.line,
             place=self._record.place,
@@ -63,11 +81,11 @@ class _Checking:
             front=front,
             back=back,
             tags=self._tags(),
-            source=self._short("source", "source", _LONGEST_SOURCE),
+            source=self._short("source", _LONGEST_SOURCE),
         )
 
     def question(self) -> QuestionRow:
-        stem = self._text("stem", "question")
+        stem = self._text("stem")
         choices, letters = self._choices()
         return QuestionRow(
             line=self._record.line,
@@ -77,11 +95,12 @@ class _Checking:
             stem=stem,
             choices=choices,
             answer=self._answer(letters),
-            explanation=self._text("explanation", "explanation", required=False) or None,
-            source=self._short("source", "source", _LONGEST_SOURCE),
+            explanation=self._text("explanation", required=False) or None,
+            source=self._short("source", _LONGEST_SOURCE),
         )
 
-    def _text(self, key: str, label: str, *, required: bool = True) -> str:
+    def _text(self, key: str, *, required: bool = True) -> str:
+        label = _LABELS[key]
         value = self._plain(self._values.get(key), label)
         if value is None:
             return ""
@@ -92,59 +111,63 @@ class _Checking:
         if not text and required:
             left_out = ", ".join(self.media[before : before + 3])
             if left_out:
-                self.problems.append(f"The {label} holds media only ({left_out}), which are left out.")
+                problem = _("The %(what)s holds media only (%(media)s), which are left out.")
+                self.problems.append(problem % {"what": label, "media": left_out})
             else:
-                self.problems.append(f"The {label} is empty.")
+                self.problems.append(_("The %s is empty.") % label)
         self._limit(label, text, TEXT_LIMIT)
         return text
 
-    def _plain(self, value: Any, label: str) -> str | None:
+    def _plain(self, value: Any, label: Any) -> str | None:
         """A value as text. None, and a problem, for what is none."""
         if value is None:
             return ""
         if isinstance(value, int | float) and not isinstance(value, bool):
             return str(value)
         if not isinstance(value, str):
-            self.problems.append(f"The {label} is not a text.")
+            self.problems.append(_("The %s is not a text.") % label)
             return None
         if "\0" in value:
-            self.problems.append(f"The {label} holds a NUL character.")
+            self.problems.append(_("The %s holds a NUL character.") % label)
             return None
         if problem := undecoded(value):
             self.problems.append(problem)
             return None
         if any("\ud800" <= character <= "\udfff" for character in value):
-            self.problems.append(f"The {label} holds half of a character (a lone surrogate).")
+            self.problems.append(_("The %s holds half of a character (a lone surrogate).") % label)
             return None
         return value
 
-    def _limit(self, label: str, text: str, most: int) -> None:
+    def _limit(self, label: Any, text: str, most: int) -> None:
         if len(text) > most:
-            self.problems.append(f"The {label} has {len(text):,} characters; at most {most:,} are possible.")
+            problem = _("The %(what)s has %(count)s characters; at most %(most)s are possible.")
+            self.problems.append(problem % {"what": label, "count": f"{len(text):,}", "most": f"{most:,}"})
 
-    def _short(self, key: str, label: str, most: int) -> str | None:
+    def _short(self, key: str, most: int) -> str | None:
         """A short text as it is, without markup. None where there is none."""
-        text = " ".join((self._plain(self._values.get(key), label) or "").split())
-        self._limit(label, text, most)
+        text = " ".join((self._plain(self._values.get(key), _LABELS[key]) or "").split())
+        self._limit(_LABELS[key], text, most)
         return text or None
 
     def _external_id(self) -> str:
         # As it is, blanks inside included: it is another program's name for the row.
-        text = (self._plain(self._values.get("external_id"), "id") or "").strip()
-        self._limit("id", text, _LONGEST_ID)
+        text = (self._plain(self._values.get("external_id"), _LABELS["external_id"]) or "").strip()
+        self._limit(_LABELS["external_id"], text, _LONGEST_ID)
         return text
 
     def _topic(self) -> str | None:
-        return self._short("topic", "topic's name", _LONGEST_TOPIC)
+        return self._short("topic", _LONGEST_TOPIC)
 
     def _tags(self) -> tuple[str, ...] | None:
         if "tags" not in self._values:
             return None
         tags = tuple(dict.fromkeys(self._listed_tags(self._values["tags"])))
         if len(tags) > _MOST_TAGS:
-            self.problems.append(f"The row has {len(tags)} tags; at most {_MOST_TAGS} are possible.")
+            problem = _("The row has %(count)d tags; at most %(most)d are possible.")
+            self.problems.append(problem % {"count": len(tags), "most": _MOST_TAGS})
         for tag in tags:
-            self._limit(f"tag {tag[:20]}…", tag, _LONGEST_TAG)
+            if len(tag) > _LONGEST_TAG:
+                self._limit(_("tag %s") % f"{tag[:20]}…", tag, _LONGEST_TAG)
         return tags
 
     def _listed_tags(self, value: Any) -> list[str]:
@@ -153,9 +176,9 @@ class _Checking:
             with contextlib.suppress(ValueError, RecursionError):
                 value = json.loads(value)
         if isinstance(value, list | tuple):
-            texts = [self._plain(tag, "tag") for tag in value]
+            texts = [self._plain(tag, _LABELS["tag"]) for tag in value]
         else:
-            text = self._plain(value, "tags") or ""
+            text = self._plain(value, _LABELS["tags"]) or ""
             texts = list(re.split(r"[,;]", text)) if re.search("[,;]", text) else list(text.split())
         return [" ".join(text.split()) for text in texts if text and text.strip()]
 
@@ -168,23 +191,24 @@ class _Checking:
         if isinstance(value, Mapping):
             letters, value = [str(letter).strip().upper() for letter in value], list(value.values())
         if not isinstance(value, list | tuple):
-            self.problems.append("The choices are neither a list of texts nor an object of letters and texts.")
+            self.problems.append(_("The choices are neither a list of texts nor an object of letters and texts."))
             return (), []
         if not 2 <= len(value) <= _MOST_CHOICES:
-            self.problems.append(f"The question has {len(value)} choices; 2 to {_MOST_CHOICES} are possible.")
+            problem = _("The question has %(count)d choices; 2 to %(most)d are possible.")
+            self.problems.append(problem % {"count": len(value), "most": _MOST_CHOICES})
             return (), []
         choices = tuple(self._choice(number, text) for number, text in enumerate(value, start=1))
-        self._limit("list of choices", "".join(choices), TEXT_LIMIT)
+        self._limit(_LABELS["choices"], "".join(choices), TEXT_LIMIT)
         return choices, list(letters[: len(choices)])
 
     def _choice(self, number: int, value: Any) -> str:
-        text = self._plain(value, f"choice {number}")
+        text = self._plain(value, _("choice %d") % number)
         if text is None:
             return ""
         text, media = self._convert(text.strip())
         self.media.extend(media)
         if not text.strip():
-            self.problems.append(f"Choice {number} is empty.")
+            self.problems.append(_("Choice %d is empty.") % number)
         return text.strip()
 
     def _choices_in(self, text: str) -> Any:
@@ -199,7 +223,7 @@ class _Checking:
 
     def _answer(self, letters: list[str]) -> int:
         value = self._values.get("answer")
-        text = (self._plain(value, "answer") or "").strip().rstrip(".)").upper()
+        text = (self._plain(value, _LABELS["answer"]) or "").strip().rstrip(".)").upper()
         if not letters:
             return 0
         if text in letters:
@@ -207,7 +231,10 @@ class _Checking:
         if text.isdecimal() and text.isascii() and len(text) < 3 and 1 <= int(text) <= len(letters):
             return int(text)
         self.problems.append(
-            f"The answer {str(value)[:40]!r} is none of the choices: it is a number from 1 to {len(letters)}, "
-            f"or one of the letters {', '.join(letters)}."
+            _(
+                "The answer %(answer)r is none of the choices: it is a number from 1 to %(last)d, "
+                "or one of the letters %(letters)s."
+            )
+            % {"answer": str(value)[:40], "last": len(letters), "letters": ", ".join(letters)}
         )
         return 0

@@ -4,6 +4,8 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
+from django.utils.translation import gettext as _
+
 from memocards.importing.refusals import UnreadableFile
 from memocards.importing.rows import BadRow, Kind, Record, Skipped
 
@@ -76,10 +78,11 @@ class Header:
         header = cls(kind, columns)
         missing = [name for name in _REQUIRED[kind] if name not in header._places]
         if missing:
-            found = ", ".join(column.strip()[:40] for column in columns[:20]) or "nothing"
+            found = ", ".join(column.strip()[:40] for column in columns[:20]) or _("nothing")
             raise UnreadableFile(
                 file,
-                f"The first line names the columns, and {' and '.join(missing)} must be among them. It reads: {found}.",
+                _("The first line names the columns, and %(missing)s must be among them. It reads: %(found)s.")
+                % {"missing": _(" and ").join(missing), "found": found},
                 place=place,
             )
         return header
@@ -91,7 +94,8 @@ class Header:
     def record(self, cells: Sequence[Any], line: int, place: str) -> Record | BadRow:
         """The values of one row; too many cells mean that a delimiter inside a text was not quoted."""
         if len(cells) > self._width and any(str(cell or "").strip() for cell in cells[self._width :]):
-            return BadRow(line, place, f"The row has {len(cells)} cells, but the header names {self._width} columns.")
+            reason = _("The row has %(cells)d cells, but the header names %(columns)d columns.")
+            return BadRow(line, place, reason % {"cells": len(cells), "columns": self._width})
         values = {name: cells[at] if at < len(cells) else "" for name, at in self._places.items() if at >= 0}
         if "choices" not in values and self._choices:
             letters = [(number, cells[at] if at < len(cells) else "") for number, at in self._choices]

@@ -10,7 +10,7 @@ from django.core.management.base import BaseCommand, CommandError
 from memocards.errors import DomainError
 from memocards.importing.decoding import known_encoding
 from memocards.importing.reading import Reading, read
-from memocards.importing.refusals import BadRows
+from memocards.importing.refusals import BadRows, TopicMissing, UnknownTopics
 from memocards.importing.reports import Report
 from memocards.importing.rows import BadRow, Kind
 from memocards.importing.storing import preview, store
@@ -60,6 +60,10 @@ class ImportCommand(BaseCommand):
         except BadRows as error:
             self._list_bad(error.file, error.listed, error.count)
             raise CommandError(f"{str(error).removesuffix('.')} with --skip-bad.") from error
+        except UnknownTopics as error:
+            raise CommandError(f"{error} That is what --topic and --create-topics are for.") from error
+        except TopicMissing as error:
+            raise CommandError(f"{error} That is what --topic is for.") from error
         except DomainError as error:
             raise CommandError(str(error)) from error
         except KeyboardInterrupt as error:

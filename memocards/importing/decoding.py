@@ -7,7 +7,10 @@ import re
 from collections.abc import Generator
 from typing import BinaryIO, Final
 
+from django.utils.translation import gettext as _
+
 from memocards.importing.refusals import UnreadableFile
+from memocards.importing.rows import at_line
 
 # Longer than any row that could be stored. Without a limit a file without line ends would be read into memory whole.
 LONGEST_LINE: Final = 1_000_000
@@ -34,7 +37,7 @@ def lines(stream: BinaryIO, name: str, *, encoding: str | None) -> Generator[str
     chosen = encoding_of(start, wanted=encoding)
     if b"\0" in start and chosen.startswith("utf-8"):
         raise UnreadableFile(
-            name, "This is not a text file. If it is text in UTF-16, save it as UTF-8, or name its encoding."
+            name, _("This is not a text file. If it is text in UTF-16, save it as UTF-8, or name its encoding.")
         )
     stream.seek(0)
     # surrogateescape keeps a byte that does not belong; UTF-16 has no such bytes.
@@ -45,14 +48,13 @@ def lines(stream: BinaryIO, name: str, *, encoding: str | None) -> Generator[str
         while line := text.readline(LONGEST_LINE + 1):
             number += 1
             if len(line) > LONGEST_LINE:
-                raise UnreadableFile(
-                    name, f"This line is longer than {LONGEST_LINE:,} characters.", place=f"line {number}"
-                )
+                reason = _("This line is longer than %s characters.") % f"{LONGEST_LINE:,}"
+                raise UnreadableFile(name, reason, place=at_line(number))
             yield line
     except UnicodeDecodeError as error:
-        raise UnreadableFile(
-            name, f"The text is not in {chosen.upper()}: {error.reason}.", place=f"line {number + 1}"
-        ) from error
+        reason = _("The text is not in %(encoding)s: %(error)s.")
+        reason %= {"encoding": chosen.upper(), "error": error.reason}
+        raise UnreadableFile(name, reason, place=at_line(number + 1)) from error
     finally:
         # The stream belongs to the caller: it is not to be closed with this wrapper.
         text.detach()
@@ -63,10 +65,10 @@ def undecoded(text: str) -> str | None:
     found = _UNDECODED.search(text)
     if found is None:
         return None
-    return (
-        f"The text holds the byte 0x{ord(found[0]) - 0xDC00:02X}, which is not in the file's encoding. "
+    return _(
+        "The text holds the byte 0x%02X, which is not in the file's encoding. "
         "Save the file as UTF-8, or name its encoding, such as cp949."
-    )
+    ) % (ord(found[0]) - 0xDC00)
 
 
 def known_encoding(name: str) -> str:

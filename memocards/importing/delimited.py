@@ -4,10 +4,12 @@ import csv
 from collections.abc import Iterator
 from typing import BinaryIO, Final
 
+from django.utils.translation import gettext as _
+
 from memocards.importing.columns import Header
 from memocards.importing.decoding import lines, undecoded
 from memocards.importing.refusals import UnreadableFile
-from memocards.importing.rows import BadRow, Kind, RawItem
+from memocards.importing.rows import BadRow, Kind, RawItem, at_line
 
 TAB: Final = "\t"
 
@@ -20,7 +22,7 @@ def records(
     text = lines(stream, name, encoding=encoding)
     try:
         for line, cells in cells_of(text, delimiter):
-            place = f"line {line}"
+            place = at_line(line)
             if isinstance(cells, BadRow):
                 if header is None:
                     raise UnreadableFile(name, cells.reason, place=cells.place)
@@ -33,7 +35,7 @@ def records(
     finally:
         text.close()
     if header is None:
-        raise UnreadableFile(name, "The file is empty.")
+        raise UnreadableFile(name, _("The file is empty."))
 
 
 def cells_of(text: Iterator[str], delimiter: str | None) -> Iterator[tuple[int, list[str] | BadRow]]:
@@ -55,7 +57,7 @@ def cells_of(text: Iterator[str], delimiter: str | None) -> Iterator[tuple[int, 
             continue
         if cells:
             problem = next((problem for cell in cells if (problem := undecoded(cell))), None)
-            yield line, BadRow(line, f"line {line}", problem) if problem else cells
+            yield line, BadRow(line, at_line(line), problem) if problem else cells
 
 
 class _Counted:
@@ -82,15 +84,17 @@ def _delimiter_of(header: str) -> str:
 
 
 def _span(first: int, last: int) -> str:
-    return f"line {first}" if last <= first else f"lines {first} to {last}"
+    if last <= first:
+        return at_line(first)
+    return _("lines %(first)d to %(last)d") % {"first": first, "last": last}
 
 
 def _reason(error: csv.Error) -> str:
     text = str(error)
     if "field larger" in text:
-        return "A cell is longer than 131,072 characters. Perhaps a quotation mark that opens it is never closed."
+        return _("A cell is longer than 131,072 characters. Perhaps a quotation mark that opens it is never closed.")
     if "unexpected end of data" in text:
-        return "The file ends inside a quoted cell: it is cut off, or a quotation mark is never closed."
+        return _("The file ends inside a quoted cell: it is cut off, or a quotation mark is never closed.")
     if "expected after" in text:
-        return "A quoted cell goes on after its closing quotation mark. Write a quotation mark inside of it twice."
-    return f"The line is no record: {text}."
+        return _("A quoted cell goes on after its closing quotation mark. Write a quotation mark inside of it twice.")
+    return _("The line is no record: %s.") % text

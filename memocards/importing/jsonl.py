@@ -4,9 +4,11 @@ import json
 from collections.abc import Iterator
 from typing import Any, BinaryIO, Final
 
+from django.utils.translation import gettext as _
+
 from memocards.importing.columns import names_of
 from memocards.importing.decoding import lines, undecoded
-from memocards.importing.rows import BadRow, Kind, RawItem, Record, Skipped
+from memocards.importing.rows import BadRow, Kind, RawItem, Record, Skipped, at_line
 
 _MOST_KEYS_NAMED: Final = 100
 
@@ -20,7 +22,7 @@ def records(stream: BinaryIO, name: str, *, kind: Kind, encoding: str | None) ->
         for line, written in enumerate(text, start=1):
             if not written.strip():
                 continue
-            place = f"line {line}"
+            place = at_line(line)
             found = _object(written)
             if isinstance(found, str):
                 yield BadRow(line, place, found)
@@ -43,13 +45,14 @@ def _object(written: str) -> dict[str, Any] | str:
     try:
         found = json.loads(written, parse_constant=_refuse)
     except json.JSONDecodeError as error:
-        return f"This is not valid JSON: {error.msg} at column {error.colno:,}."
+        reason = _("This is not valid JSON: %(error)s at column %(column)s.")
+        return reason % {"error": error.msg, "column": f"{error.colno:,}"}
     except (ValueError, RecursionError):
-        return "This is not valid JSON: a number or a nesting that JSON does not allow."
+        return _("This is not valid JSON: a number or a nesting that JSON does not allow.")
     if isinstance(found, list):
-        return "This is a list. JSON Lines has one object a line, without a list around them."
+        return _("This is a list. JSON Lines has one object a line, without a list around them.")
     if not isinstance(found, dict):
-        return 'This is not a JSON object, such as {"front": "…", "back": "…"}.'
+        return _('This is not a JSON object, such as {"front": "…", "back": "…"}.')
     return found
 
 

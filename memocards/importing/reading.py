@@ -7,6 +7,9 @@ from enum import StrEnum
 from pathlib import Path
 from typing import BinaryIO, Final, TypeAlias
 
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
+
 from memocards.importing import anki_package, anki_text, delimited, jsonl, xlsx
 from memocards.importing.archives import open_archive
 from memocards.importing.checking import checked
@@ -40,13 +43,16 @@ _EXTENSIONS: Final = {
 }
 # Files that people mistake for one of ours, by how they begin.
 _FOREIGN: Final = (
-    (b"SQLite format 3\0", "This is a bare SQLite database. Export the collection from Anki as .colpkg or .apkg."),
-    (b"\xd0\xcf\x11\xe0", "This is a workbook of an old Excel. Save it as .xlsx."),
-    (b"\x1f\x8b", "This file is packed by gzip. Unpack it first."),
-    (b"\x28\xb5\x2f\xfd", "This file is packed by zstd. Unpack it first."),
-    (b"%PDF", "This is a PDF, which holds no rows."),
-    (b"Rar!", "This is a RAR archive. Unpack it first."),
-    (b"7z\xbc\xaf", "This is a 7-Zip archive. Unpack it first."),
+    (
+        b"SQLite format 3\0",
+        gettext_lazy("This is a bare SQLite database. Export the collection from Anki as .colpkg or .apkg."),
+    ),
+    (b"\xd0\xcf\x11\xe0", gettext_lazy("This is a workbook of an old Excel. Save it as .xlsx.")),
+    (b"\x1f\x8b", gettext_lazy("This file is packed by gzip. Unpack it first.")),
+    (b"\x28\xb5\x2f\xfd", gettext_lazy("This file is packed by zstd. Unpack it first.")),
+    (b"%PDF", gettext_lazy("This is a PDF, which holds no rows.")),
+    (b"Rar!", gettext_lazy("This is a RAR archive. Unpack it first.")),
+    (b"7z\xbc\xaf", gettext_lazy("This is a 7-Zip archive. Unpack it first.")),
 )
 
 
@@ -108,7 +114,7 @@ def read(
     with _opened(source, name) as stream:
         chosen = Format(format) if format else detect(stream, name, encoding=encoding)
         if kind is Kind.QUESTION and chosen in {Format.ANKI, Format.ANKI_TEXT}:
-            raise UnreadableFile(name, "Anki's files hold cards, not questions. Import them as cards.")
+            raise UnreadableFile(name, _("Anki's files hold cards, not questions. Import them as cards."))
     markup = Markup.HTML if html or chosen in {Format.ANKI, Format.ANKI_TEXT} else Markup.MARKDOWN
     return Reading(source, name, kind, chosen, markup, encoding)
 
@@ -118,12 +124,12 @@ def detect(stream: BinaryIO, name: str, *, encoding: str | None = None) -> Forma
     stream.seek(0)
     start = stream.read(4096)
     if not start.strip():
-        raise UnreadableFile(name, "The file is empty.")
+        raise UnreadableFile(name, _("The file is empty."))
     if start.startswith(b"PK"):
         return _archive_format(stream, name)
     for beginning, reason in _FOREIGN:
         if start.startswith(beginning):
-            raise UnreadableFile(name, reason)
+            raise UnreadableFile(name, str(reason))
     text = start.decode(encoding_of(start, wanted=encoding), "ignore").lstrip("\ufeff").lstrip()
     extension = _EXTENSIONS.get(Path(name).suffix.lower())
     if anki_text.is_header_line(text.split("\n", 1)[0]):
@@ -131,7 +137,7 @@ def detect(stream: BinaryIO, name: str, *, encoding: str | None = None) -> Forma
     if text[:1] == "{" and extension is not Format.ANKI_TEXT:
         return Format.JSONL
     if text[:1] == "[" and extension in {None, Format.JSONL}:
-        raise UnreadableFile(name, "This is one JSON list. Write JSON Lines instead: one object a line.")
+        raise UnreadableFile(name, _("This is one JSON list. Write JSON Lines instead: one object a line."))
     return extension or Format.CSV
 
 
@@ -141,11 +147,11 @@ def _archive_format(stream: BinaryIO, name: str) -> Format:
             return Format.ANKI
         if "xl/workbook.xml" in archive.namelist():
             return Format.XLSX
-    raise UnreadableFile(name, "This ZIP archive is neither an Anki package nor an Excel workbook.")
+    raise UnreadableFile(name, _("This ZIP archive is neither an Anki package nor an Excel workbook."))
 
 
 def _name_of(source: Source) -> str:
-    given = source if isinstance(source, str | Path) else getattr(source, "name", None) or "the file"
+    given = source if isinstance(source, str | Path) else getattr(source, "name", None) or _("the file")
     return Path(str(given)).name
 
 
@@ -159,6 +165,6 @@ def _opened(source: Source, name: str) -> Iterator[BinaryIO]:
     try:
         stream = Path(source).open("rb")  # noqa: SIM115 - only what opening raises is meant here
     except OSError as error:
-        raise UnreadableFile(name, f"The file cannot be opened: {error.strerror}.") from error
+        raise UnreadableFile(name, _("The file cannot be opened: %s.") % error.strerror) from error
     with stream:
         yield stream

@@ -2,6 +2,9 @@
 
 from collections.abc import Sequence
 
+from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
+
 from memocards.errors import DomainError
 from memocards.importing.rows import BadRow
 
@@ -19,8 +22,12 @@ class BadRows(DomainError):
 
     def __init__(self, file: str, listed: Sequence[BadRow], count: int) -> None:
         self.file, self.listed, self.count = file, list(listed), count
-        rows = "1 row" if count == 1 else f"{count:,} rows"
-        super().__init__(f"{file}: {rows} cannot be imported, so nothing was. Correct the file, or skip the bad rows.")
+        sentence = ngettext(
+            "%(count)s row cannot be imported, so nothing was. Correct the file, or skip the bad rows.",
+            "%(count)s rows cannot be imported, so nothing was. Correct the file, or skip the bad rows.",
+            count,
+        )
+        super().__init__(f"{file}: {sentence % {'count': f'{count:,}'}}")
 
 
 class UnknownTopics(DomainError):
@@ -29,9 +36,11 @@ class UnknownTopics(DomainError):
     def __init__(self, names: Sequence[str]) -> None:
         self.names = list(names)
         listed = ", ".join(repr(name) for name in self.names[:10])
-        more = f" and {len(self.names) - 10:,} more" if len(self.names) > 10 else ""
+        if len(self.names) > 10:
+            listed = _("%(names)s and %(count)s more") % {"names": listed, "count": f"{len(self.names) - 10:,}"}
         super().__init__(
-            f"There is no topic {listed}{more}. Create it first, name another with --topic, or add --create-topics."
+            _("There is no topic %s. Create it first, choose one topic for all rows, or have missing ones created.")
+            % listed
         )
 
 
@@ -39,4 +48,5 @@ class TopicMissing(DomainError):
     """Neither the file nor the caller says where its rows belong."""
 
     def __init__(self, file: str, place: str) -> None:
-        super().__init__(f"{file}, {place}: This row names no topic. Say where it belongs with --topic.")
+        reason = _("This row names no topic. Choose one topic for all rows.")
+        super().__init__(f"{file}, {place}: {reason}")

@@ -14,7 +14,8 @@ MOST_LISTED: Final = 1_000
 class Report:
     """Counts of rows. `read` is all of them: new + changed + unchanged + deleted + repeated + bad.
 
-    `unapproved`: how many of the changed were approved, and go back to review. `deleted`: rows whose card or question
+    `unapproved`: how many of the changed were approved, and go back to review. `versions`: a digest of what the changed
+    rows were before; another one, and somebody changed them since it was taken. `deleted`: rows whose card or question
     was deleted here; it stays deleted. `repeated`: rows that say again what an earlier row of the file said.
     """
 
@@ -23,6 +24,7 @@ class Report:
     new: int = 0
     changed: int = 0
     unapproved: int = 0
+    versions: str = ""
     unchanged: int = 0
     deleted: int = 0
     repeated: int = 0

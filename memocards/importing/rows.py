@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, TypeAlias
 
+from django.utils.translation import gettext as _
+
 
 class Kind(StrEnum):
     """What a file's rows are."""
@@ -73,6 +75,11 @@ class Skipped:
 
     what: str
     name: str
+
+
+def at_line(number: int) -> str:
+    """What a person finds a row of a text file by."""
+    return _("line %d") % number
 
 
 Row: TypeAlias = CardRow | QuestionRow

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from typing import Final
 
 from django.db import connection
+from django.utils.translation import gettext as _
 from psycopg import sql
 
 from memocards.importing.reading import Reading
@@ -93,11 +94,11 @@ class Stage:
                 if says_the_same:
                     self.report.repeated += 1
                 elif external_id.startswith(DERIVED):
-                    reason = f"The row begins as {earlier} does, but goes on differently. Give both an id of their own."
-                    self.report.add_bad(BadRow(number, place, reason))
+                    reason = _("The row begins as %s does, but goes on differently. Give both an id of their own.")
+                    self.report.add_bad(BadRow(number, place, reason % earlier))
                 else:
-                    reason = f"The row has the same id {external_id!r} as {earlier}, but says something else."
-                    self.report.add_bad(BadRow(number, place, reason))
+                    reason = _("The row has the same id %(id)r as %(earlier)s, but says something else.")
+                    self.report.add_bad(BadRow(number, place, reason % {"id": external_id, "earlier": earlier}))
 
     def drop(self) -> None:
         with connection.cursor() as cursor:
@@ -116,9 +117,10 @@ class Stage:
                     " topic_id bigint, external_id text, {}) ON COMMIT DROP"
                 ).format(columns)
             )
-            # The keys of what is written; `was_approved` is empty for a new row. In the database, however many.
+            # The keys of what is written, and what it was before: empty for a new row. In the database, however many.
             cursor.execute(
-                "CREATE TEMPORARY TABLE import_touched (id bigint PRIMARY KEY, was_approved boolean) ON COMMIT DROP"
+                "CREATE TEMPORARY TABLE import_touched"
+                " (id bigint PRIMARY KEY, was_approved boolean, updated_at timestamptz) ON COMMIT DROP"
             )
 
     def _live_topics(self) -> dict[str, int]:

@@ -7,10 +7,13 @@ approved here, and progress is not touched.
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
+from django.contrib.admin.models import ADDITION, CHANGE
 from django.db import connection
 from django.utils import timezone
+from django.utils.translation import gettext as _
 from psycopg import sql
 
+from memocards.history import log_rows
 from memocards.importing.reading import Reading
 from memocards.importing.refusals import BadRows, UnknownTopics
 from memocards.importing.reports import Difference, Preview, Report
@@ -20,7 +23,7 @@ from memocards.models import Topic
 from memocards.topics import create_topic, require_open_topics
 from publish.transactions import in_transaction
 
-_ENQUEUED_AT_ONCE: Final = 5_000
+_AT_ONCE: Final = 5_000
 _STORED: Final = (
     "stored.topic_id = stage.topic_id AND stored.external_id = stage.external_id AND stored.external_id <> ''"
 )
@@ -39,8 +42,8 @@ def store(
     """Store a file's rows: all that are good, or with a single bad one and without `skip_bad` none.
 
     `topic` is the name of the topic for all rows; without it, each row's own. `on_read` is called now and then with the
-    number of rows read since. `author_id`: the user whose rows the new ones are. Raises UnreadableFile, BadRows,
-    UnknownTopics, TopicMissing, Conflict.
+    number of rows read since. `author_id`: the user whose rows the new ones are, and in whose name the history of each
+    row gains a line. Raises UnreadableFile, BadRows, UnknownTopics, TopicMissing, Conflict.
     """
     report, stage = _staged(rows, topic, may_create=create_topics, on_read=on_read)
     if report.bad and not skip_bad:
@@ -52,7 +55,7 @@ def store(
     _change(stage.target, report)
     _count(stage.target, report)
     report.unchanged -= report.new + report.changed
-    _enqueue(stage.target)
+    _follow_up(stage.target, report.file, author_id)
     stage.drop()
     return report
 
@@ -75,11 +78,17 @@ def preview(
     with connection.cursor() as cursor:
         cursor.execute(
             sql.SQL(
-                "SELECT count(*), count(*) FILTER (WHERE NOT stored.needs_review) FROM import_stage AS stage"
-                " JOIN {table} AS stored ON {stored} WHERE stored.deleted_at IS NULL AND {differs}"
-            ).format(table=target.table, stored=sql.SQL(_STORED), differs=target.differs())
+                "SELECT count(*), count(*) FILTER (WHERE NOT stored.needs_review), {versions}"
+                " FROM import_stage AS stage JOIN {table} AS stored ON {stored}"
+                " WHERE stored.deleted_at IS NULL AND {differs}"
+            ).format(
+                versions=_versions("stored"),
+                table=target.table,
+                stored=sql.SQL(_STORED),
+                differs=target.differs(),
+            )
         )
-        report.changed, report.unapproved = cursor.fetchone()
+        report.changed, report.unapproved, report.versions = cursor.fetchone()
         cursor.execute(
             sql.SQL(
                 "SELECT count(*) FROM import_stage AS stage LEFT JOIN {table} AS stored ON {stored}"
@@ -146,15 +155,22 @@ def _change(target: Target, report: Report) -> None:
     with connection.cursor() as cursor:
         cursor.execute(
             sql.SQL(
-                "INSERT INTO import_touched (id, was_approved) SELECT id, NOT needs_review FROM ("
-                "SELECT stored.id, stored.needs_review FROM {table} AS stored JOIN import_stage AS stage ON {stored}"
+                "INSERT INTO import_touched (id, was_approved, updated_at)"
+                " SELECT id, NOT needs_review, updated_at FROM ("
+                "SELECT stored.id, stored.needs_review, stored.updated_at"
+                " FROM {table} AS stored JOIN import_stage AS stage ON {stored}"
                 " WHERE stored.deleted_at IS NULL AND {differs} ORDER BY stored.id FOR NO KEY UPDATE OF stored"
                 ") AS locked"
             ).format(table=target.table, stored=sql.SQL(_STORED), differs=target.differs())
         )
         report.changed = int(cursor.rowcount)
-        cursor.execute("SELECT count(*) FROM import_touched WHERE was_approved")
-        (report.unapproved,) = cursor.fetchone()
+        cursor.execute(
+            sql.SQL(
+                "SELECT count(*) FILTER (WHERE was_approved), {versions} FROM import_touched"
+                " WHERE was_approved IS NOT NULL"
+            ).format(versions=_versions("import_touched"))
+        )
+        report.unapproved, report.versions = cursor.fetchone()
         cursor.execute(
             sql.SQL(
                 "UPDATE {table} AS stored SET {assignments} FROM import_stage AS stage, import_touched AS touched"
@@ -162,6 +178,14 @@ def _change(target: Target, report: Report) -> None:
             ).format(table=target.table, assignments=target.assignments(), stored=sql.SQL(_STORED)),
             {"moment": timezone.now()},
         )
+
+
+def _versions(table: str) -> sql.Composable:
+    """A digest of which rows of a table there are, and when each was last written."""
+    row = sql.Identifier(table)
+    return sql.SQL("md5(coalesce(string_agg({0}.id || ' ' || {0}.updated_at::text, ',' ORDER BY {0}.id), ''))").format(
+        row
+    )
 
 
 def _count(target: Target, report: Report) -> None:
@@ -177,20 +201,26 @@ def _count(target: Target, report: Report) -> None:
         report.unchanged = staged - report.deleted
 
 
-def _enqueue(target: Target) -> None:
-    """Publish what was touched, a page of keys at a time."""
+def _follow_up(target: Target, file: str, author_id: int | None) -> None:
+    """Publish what was touched and note it in the history, a page of keys at a time."""
+    message = _("Imported from “%s”.") % file
     last = 0
-    page: list[int] = []
+    page: list[tuple[int, bool]] = []
     with connection.cursor() as cursor:
-        while not last or len(page) == _ENQUEUED_AT_ONCE:
+        while not last or len(page) == _AT_ONCE:
             cursor.execute(
-                "SELECT id FROM import_touched WHERE id > %s ORDER BY id LIMIT %s", [last, _ENQUEUED_AT_ONCE]
+                "SELECT id, was_approved IS NULL FROM import_touched WHERE id > %s ORDER BY id LIMIT %s",
+                [last, _AT_ONCE],
             )
-            page = [key for (key,) in cursor.fetchall()]
+            page = cursor.fetchall()
             if not page:
                 return
-            target.enqueue(*page)
-            last = page[-1]
+            last = page[-1][0]
+            target.enqueue(*(key for key, _new in page))
+            if author_id is not None:
+                for flag in (ADDITION, CHANGE):
+                    keys = [key for key, new in page if new is (flag == ADDITION)]
+                    log_rows(target.model, keys, user_id=author_id, flag=flag, message=message)
 
 
 def _differences(target: Target, most: int) -> list[Difference]:

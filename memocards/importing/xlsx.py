@@ -7,6 +7,7 @@ from typing import Any, BinaryIO, Final
 from xml.etree.ElementTree import ParseError
 
 import openpyxl
+from django.utils.translation import gettext as _
 from openpyxl.utils.exceptions import InvalidFileException
 
 from memocards.importing.archives import DAMAGED, MEBIBYTE, open_archive, require_harmless
@@ -26,7 +27,7 @@ def records(stream: BinaryIO, name: str, *, kind: Kind) -> Iterator[RawItem]:
     header: Header | None = None
     rows = _rows(stream, name)
     for line, cells in enumerate(rows, start=1):
-        place = f"row {line}"
+        place = _("row %d") % line
         texts = [_text(cell) for cell in cells]
         if not any(text.strip() for text in texts):
             continue
@@ -34,11 +35,11 @@ def records(stream: BinaryIO, name: str, *, kind: Kind) -> Iterator[RawItem]:
             header = Header.read(_without_empty_end(texts), kind, name, place)
             yield from header.ignored()
         elif broken := next((text for text in texts if text in _ERRORS), None):
-            yield BadRow(line, place, f"A cell holds the error {broken}.")
+            yield BadRow(line, place, _("A cell holds the error %s.") % broken)
         else:
             yield header.record(texts, line, place)
     if header is None:
-        raise UnreadableFile(name, "The first sheet is empty.")
+        raise UnreadableFile(name, _("The first sheet is empty."))
 
 
 def _rows(stream: BinaryIO, name: str) -> Iterator[Sequence[Any]]:
@@ -51,7 +52,7 @@ def _rows(stream: BinaryIO, name: str) -> Iterator[Sequence[Any]]:
             book = openpyxl.load_workbook(stream, read_only=True, data_only=True, keep_links=False)
         try:
             if not book.worksheets:
-                raise UnreadableFile(name, "The workbook has no sheet.")
+                raise UnreadableFile(name, _("The workbook has no sheet."))
             sheet = book.worksheets[0]
             # What a file says about its size may be wrong by a million empty cells.
             sheet.reset_dimensions()
@@ -59,7 +60,7 @@ def _rows(stream: BinaryIO, name: str) -> Iterator[Sequence[Any]]:
         finally:
             book.close()
     except (*DAMAGED, *_STUMBLES) as error:
-        raise UnreadableFile(name, f"This is not a sound Excel workbook: {error}.") from error
+        raise UnreadableFile(name, _("This is not a sound Excel workbook: %s.") % error) from error
 
 
 def _text(cell: Any) -> str:

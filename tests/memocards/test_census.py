@@ -54,6 +54,8 @@ OTHERS = {
     "memocards.explaining.requesting.ask_for",
     "memocards.explaining.requesting.defer",
     "memocards.explaining.requesting.job_manager",
+    "memocards.explaining.requesting.next_attempt_at",
+    "memocards.explaining.work.worker_is_alive",
     # Needs an endpoint to ask: see test_explaining.py.
     "memocards.explaining.work.explain",
     "memocards.explaining.work.retry_stalled",

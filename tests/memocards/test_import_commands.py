@@ -64,9 +64,14 @@ def test_bad_rows_are_listed_with_file_line_and_reason(tmp_path: Path) -> None:
 def test_an_unknown_topic_names_the_flag(tmp_path: Path) -> None:
     path = write_jsonl(tmp_path / "a.jsonl", [card(1)])
     error, _listed = refused("import_cards", path, "--topic", "Asia")
-    assert error == ("There is no topic 'Asia'. Create it first, name another with --topic, or add --create-topics.")
+    assert error == (
+        "There is no topic 'Asia'. Create it first, choose one topic for all rows, or have missing ones created. "
+        "That is what --topic and --create-topics are for."
+    )
     error, _listed = refused("import_cards", path)
-    assert error == "a.jsonl, line 1: This row names no topic. Say where it belongs with --topic."
+    assert (
+        error == "a.jsonl, line 1: This row names no topic. Choose one topic for all rows. That is what --topic is for."
+    )
     assert not Topic.objects.exists()
 
 

@@ -69,6 +69,13 @@ def test_a_session_that_ended_is_no_login(learner: User) -> None:
     assert rate(client).status_code == 401
 
 
+def test_whoever_has_logged_in_is_not_asked_to_again(learner: User) -> None:
+    client = Client()
+    assert client.get("/login/").status_code == 200
+    client.force_login(learner)
+    assert client.get("/login/").headers["Location"] == "/api/docs"
+
+
 def test_a_session_ends_with_the_account(learner: User) -> None:
     client = Client()
     client.force_login(learner)

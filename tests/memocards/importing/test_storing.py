@@ -186,7 +186,7 @@ def test_a_file_that_ends_early_leaves_nothing(tmp_path: Path, topic: Topic) -> 
 
 def test_topics_of_the_rows(tmp_path: Path, topic: Topic) -> None:
     rows = jsonl(tmp_path, card(1, topic="Topic"), card(2, deck="World::Asia"), card(3, topic="World::Asia"))
-    with pytest.raises(UnknownTopics, match=r"There is no topic 'World::Asia'\. .* add --create-topics"):
+    with pytest.raises(UnknownTopics, match=r"There is no topic 'World::Asia'\. .* have missing ones created"):
         store(rows)
     assert not Topic.objects.filter(name="World::Asia").exists()
     report = store(rows, create_topics=True)
