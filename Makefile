@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 export PORT VIEWER_PORT
 
-.PHONY: help run test test-long lint setup browser openapi soak clean
+.PHONY: help run test test-long lint setup browser openapi messages soak clean
 MINUTES ?= 10
 
 help:
@@ -18,6 +18,7 @@ help:
 	@echo "make lint       the checks alone"
 	@echo "make setup      the virtual environment alone"
 	@echo "make openapi    write docs/openapi.json anew after a change of the API"
+	@echo "make messages   collect the texts of the hub for translation after a change of one"
 	@echo "make soak       writers, kills and restarts for MINUTES=10; fails on a mismatch"
 	@echo "make clean      delete the environment and, if you say so, the data"
 
@@ -57,6 +58,9 @@ browser:
 
 openapi: $(VENV)/.dev-ready
 	@$(BIN)/python manage.py export_openapi_schema --api studyhub.api.api --indent 2 --output docs/openapi.json
+
+messages: $(VENV)/.dev-ready
+	@$(BIN)/python -m studyhub.catalogue
 
 soak: $(VENV)/.dev-ready
 	@$(BIN)/python -m bench.soak --minutes $(MINUTES)

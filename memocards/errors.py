@@ -3,6 +3,8 @@
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 
+from django.utils.translation import gettext as _
+
 
 class DomainError(Exception):
     """The base of all refusals: `str(error)` is a sentence that says what to do."""
@@ -12,7 +14,7 @@ class NotFound(DomainError):
     """What was named does not exist, or is not the asker's to see."""
 
     def __init__(self, what: str, key: object) -> None:
-        super().__init__(f"There is no {what} {key}.")
+        super().__init__(_("There is no %(what)s %(key)s.") % {"what": what, "key": key})
 
 
 class Invalid(DomainError):
@@ -30,22 +32,26 @@ class Conflict(DomainError):
 class TopicHasContent(Conflict):
     def __init__(self, questions: int, cards: int) -> None:
         super().__init__(
-            f"This topic still has {questions} questions and {cards} cards. Delete them first, or ask for cascade."
+            _(
+                "This topic still has %(questions)d questions and %(cards)d cards. "
+                "Delete them first, or ask for cascade."
+            )
+            % {"questions": questions, "cards": cards}
         )
 
 
 class WaitsForReview(Conflict):
     def __init__(self) -> None:
-        super().__init__("This card waits for review, so it cannot be rated yet.")
+        super().__init__(_("This card waits for review, so it cannot be rated yet."))
 
 
 class ReviewIdReused(Conflict):
     def __init__(self) -> None:
-        super().__init__("This review_id was used for another review. Make a new one for each review.")
+        super().__init__(_("This review_id was used for another review. Make a new one for each review."))
 
 
 class CardDeleted(DomainError):
     """The card was there and is gone."""
 
     def __init__(self, deleted_at: datetime) -> None:
-        super().__init__(f"This card was deleted on {deleted_at:%Y-%m-%d}.")
+        super().__init__(_("This card was deleted on %s.") % f"{deleted_at:%Y-%m-%d}")

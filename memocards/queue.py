@@ -11,6 +11,7 @@ from enum import StrEnum
 
 from django.db.models import Case, Count, Exists, F, OuterRef, Q, QuerySet, Value, When, Window
 from django.db.models.functions import RowNumber
+from django.utils.translation import gettext as _
 
 from memocards.errors import CardDeleted, NotFound, WaitsForReview
 from memocards.models import CardProgress, LearnerSettings, MemoCard, OutcomeName, Review
@@ -94,7 +95,7 @@ def study_card(learner: LearnerSettings, card_id: int, *, now: datetime) -> Stud
     """One card. Raises NotFound, CardDeleted, WaitsForReview, as rating it would."""
     card = MemoCard.objects.select_related("topic").filter(pk=card_id).first()
     if card is None:
-        raise NotFound("card", card_id)
+        raise NotFound(_("card"), card_id)
     if card.deleted_at is not None:
         raise CardDeleted(card.deleted_at)
     if card.needs_review:

@@ -16,6 +16,7 @@ from uuid import UUID
 from django.conf import settings
 from django.db import IntegrityError
 from django.utils import timezone
+from django.utils.translation import gettext as _
 
 from memocards.errors import CardDeleted, DomainError, Invalid, NotFound, ReviewIdReused, WaitsForReview
 from memocards.models import CardProgress, LearnerSettings, MemoCard, Review, Topic
@@ -174,7 +175,7 @@ def undo_review(*, learner_id: int, card_id: int, review_id: UUID | None = None)
     else:
         review = answers.filter(pk=review_id).first()
     if review is None:
-        raise NotFound("review to undo of card", card_id)
+        raise NotFound(_("review to undo of card"), card_id)
     if review.undone_at is None:
         card = _shared_card(card_id)
         progress = _locked_progress(learner_id, [card_id]).get(card_id)
@@ -274,7 +275,7 @@ def answers_by_card(learner_id: int, card_ids: Collection[int]) -> Iterator[tupl
 def _shared_card(card_id: int) -> MemoCard:
     for card in share_rows(MemoCard, [card_id]):
         return card
-    raise NotFound("card", card_id)
+    raise NotFound(_("card"), card_id)
 
 
 def _locked_progress(learner_id: int, card_ids: Collection[int]) -> dict[int, CardProgress]:
@@ -307,7 +308,7 @@ def _accept(given: Given, moment: _Moment | Invalid, cards: Mapping[int, MemoCar
     if isinstance(moment, Invalid):
         raise moment
     if given.card_id not in cards:
-        raise NotFound("card", given.card_id)
+        raise NotFound(_("card"), given.card_id)
     return _Accepted(given, moment, _state_at(cards[given.card_id], moment.at))
 
 
@@ -443,15 +444,15 @@ def _corrected(claimed: datetime | None, offset: timedelta, now: datetime) -> da
         return now
     _require_sane("reviewed_at", claimed)
     if claimed + offset < _EARLIEST:
-        raise Invalid({"reviewed_at": ["By client_now this is before the year 2000. Set the clock of the device."]})
+        raise Invalid({"reviewed_at": [_("By client_now this is before the year 2000. Set the clock of the device.")]})
     return claimed.astimezone(UTC) + offset
 
 
 def _require_sane(name: str, moment: datetime) -> None:
     if moment < _EARLIEST:
-        raise Invalid({name: ["This is before the year 2000. Set the clock of the device."]})
+        raise Invalid({name: [_("This is before the year 2000. Set the clock of the device.")]})
     if moment >= _LATEST:
-        raise Invalid({name: ["This is after the year 2999. Set the clock of the device."]})
+        raise Invalid({name: [_("This is after the year 2999. Set the clock of the device.")]})
 
 
 def _state_at(card: MemoCard, moment: datetime) -> CardState:

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from django.core.exceptions import ValidationError
+from django.utils.translation import gettext as _
 
 from memocards.errors import Invalid
 from memocards.models import LearnerSettings
@@ -28,7 +29,7 @@ def change_settings(*, learner_id: int, changes: Mapping[str, Any]) -> LearnerSe
     # clean_fields() passes over null in a field that may be blank.
     missing = [name for name, value in changes.items() if value is None and name != "rollover_hour"]
     if missing:
-        raise Invalid({name: ["This may not be null. Leave it out to keep it as it is."] for name in missing})
+        raise Invalid({name: [_("This may not be null. Leave it out to keep it as it is.")] for name in missing})
     try:
         learner.clean_fields()
         learner.clean()

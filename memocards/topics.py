@@ -6,6 +6,7 @@ from typing import Any
 from django.db import IntegrityError
 from django.db.models import Q
 from django.utils import timezone
+from django.utils.translation import gettext as _
 
 from memocards.errors import Conflict, NotFound, TopicHasContent
 from memocards.models import MemoCard, Question, Topic
@@ -28,7 +29,7 @@ def update_topic(*, topic_id: int, changes: Mapping[str, Any]) -> Topic:
     """Change some fields. Raises NotFound, Invalid, Conflict."""
     topic = lock_row(Topic, topic_id)
     if topic.deleted_at:
-        raise Conflict("This topic is deleted. Restore it first.")
+        raise Conflict(_("This topic is deleted. Restore it first."))
     save_valid(topic, changes)
     enqueue_topic_publish(topic)
     return topic
@@ -59,7 +60,7 @@ def restore_topic(*, topic_id: int) -> Topic:
     if topic.deleted_at is None:
         return topic
     if Topic.objects.filter(name=topic.name, deleted_at__isnull=True).exists():
-        raise Conflict("There is a topic of this name already. Rename that one first.")
+        raise Conflict(_("There is a topic of this name already. Rename that one first."))
     questions = lock_keys(Question, Q(topic_id=topic_id, deleted_at=topic.deleted_at))
     cards = lock_keys(MemoCard, Q(topic_id=topic_id, deleted_at=topic.deleted_at))
     topic.deleted_at = None
@@ -75,9 +76,9 @@ def require_open_topics(topic_ids: Collection[int]) -> None:
     topics = {topic.pk: topic for topic in share_rows(Topic, topic_ids)}
     for key in topic_ids:
         if key not in topics:
-            raise NotFound("topic", key)
+            raise NotFound(_("topic"), key)
         if topics[key].deleted_at:
-            raise Conflict("This topic is deleted. Restore it, or choose another.")
+            raise Conflict(_("This topic is deleted. Restore it, or choose another."))
 
 
 def _write_deleted_at(topic: Topic, questions: list[int], cards: list[int]) -> None:

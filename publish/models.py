@@ -12,6 +12,7 @@ from django.db import models
 from django.db.models import F, Func, Q, Value
 from django.db.models.functions import Cast, Now
 from django.db.models.lookups import Exact, LessThanOrEqual, Regex
+from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 KINDS = ("topic", "question", "explanation", "card", "card_progress")
@@ -106,7 +107,7 @@ class PublishOutbox(Snapshot):
         ]
 
     def __str__(self) -> str:
-        return f"{self.kind} {self.source_id} (outbox {self.pk})"
+        return gettext("%(kind)s %(id)s (outbox %(row)s)") % {"kind": self.kind, "id": self.source_id, "row": self.pk}
 
 
 class PublishedItem(Snapshot):
@@ -135,7 +136,7 @@ class PublishedItem(Snapshot):
         ]
 
     def __str__(self) -> str:
-        return f"{self.kind} {self.source_id} (seq {self.seq})"
+        return gettext("%(kind)s %(id)s (seq %(seq)s)") % {"kind": self.kind, "id": self.source_id, "seq": self.seq}
 
 
 class FeedState(models.Model):
@@ -163,7 +164,7 @@ class FeedState(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"{self.epoch} at {self.last_seq}"
+        return gettext("%(what)s at %(place)s") % {"what": self.epoch, "place": self.last_seq}
 
 
 class BackfillPosition(models.Model):
@@ -179,7 +180,7 @@ class BackfillPosition(models.Model):
         verbose_name_plural = _("backfill positions")
 
     def __str__(self) -> str:
-        return f"{self.kind} at {self.last_id}"
+        return gettext("%(what)s at %(place)s") % {"what": self.kind, "place": self.last_id}
 
 
 class SetAside(models.Model):

@@ -1,11 +1,14 @@
 """The page that asks before an action, and says what viewers will see change."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from django import forms
 from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME, ActionForm
+from django.contrib.postgres.aggregates import StringAgg
+from django.db.models import CharField, Model, Value
+from django.db.models.functions import MD5, Cast, Concat
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 
@@ -21,14 +24,22 @@ TAKE_AWAY = {"unapprove", "delete_selected", "delete_with_content"}
 
 @dataclass(frozen=True)
 class Question:
-    """What is asked. `sentences`: what viewers will see change. `at_stake`: how much; when that differs by the time
-    of the answer, it is asked again. `form`: what the action needs to know besides."""
+    """What is asked. `sentences`: what viewers will see change. `at_stake`: what that holds for; when it differs by the
+    time of the answer, it is asked again. `form`: what the action needs to know besides."""
 
     title: Any
     question: str
     sentences: Sequence[str]
     at_stake: str
     form: forms.Form | None = field(default=None)
+
+
+def at_stake(model: type[Model], keys: Collection[int]) -> str:
+    """How many rows these are, and a digest of when each was last written."""
+    version = Concat(Cast("pk", CharField()), Value(" "), Cast("updated_at", CharField()))
+    rows = model._base_manager.filter(pk__in=keys)
+    digest = rows.aggregate(digest=MD5(StringAgg(version, ",", order_by="pk")))["digest"]
+    return f"{len(keys)}-{digest}"
 
 
 def confirmed(request: HttpRequest, at_stake: str) -> bool:

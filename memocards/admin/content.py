@@ -21,7 +21,7 @@ from memocards import cards, questions, topics
 from memocards.admin.choosing import pin, user_id
 from memocards.admin.columns import leeches
 from memocards.admin.confirmation import Question as Asked
-from memocards.admin.confirmation import ask, confirmed
+from memocards.admin.confirmation import ask, at_stake, confirmed
 from memocards.admin.explanations import ExplainedAdmin
 from memocards.admin.fields import LinesField, short
 from memocards.admin.filters import LiveStateFilter, LiveTopicFilter, ReviewStateFilter, StaffFilter
@@ -74,12 +74,13 @@ class TopicAdmin(SoftDeleteAdmin):
     def restore_rows(self, keys: list[int]) -> list[int]:
         return [topics.restore_topic(topic_id=key).pk for key in keys]
 
-    def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:
-        self._one_by_one(request, queryset.filter(LIVE), self.delete_rows, _("Deleted."), DELETION)
+    def delete_chosen(self, request: HttpRequest, keys: list[int]) -> None:
+        live = pin(Topic.objects.filter(LIVE, pk__in=keys))
+        self._one_by_one(request, live, self.delete_rows, _("Deleted."), DELETION)
 
     @admin.action(permissions=["restore"], description=_("Restore selected topics with what was deleted along"))
     def restore(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:
-        self._one_by_one(request, queryset.exclude(LIVE), self.restore_rows, _("Restored."), CHANGE)
+        self._one_by_one(request, pin(queryset.exclude(LIVE)), self.restore_rows, _("Restored."), CHANGE)
 
     @admin.action(permissions=["delete_content"], description=_("Delete selected topics with all content"))
     def delete_with_content(self, request: HttpRequest, queryset: QuerySet[Any]) -> HttpResponse | None:
@@ -89,13 +90,13 @@ class TopicAdmin(SoftDeleteAdmin):
             "questions": Question.objects.filter(LIVE, topic__in=keys).count(),
             "cards": MemoCard.objects.filter(LIVE, topic__in=keys).count(),
         }
-        at_stake = "-".join(str(count) for count in counts.values())
-        if not confirmed(request, at_stake):
+        content = "-".join(str(count) for count in counts.values())
+        if not confirmed(request, content):
             asked = _("Delete %(topics)d topics with %(questions)d questions and %(cards)d cards?") % counts
-            return ask(request, self, "delete_with_content", Asked(_("Delete"), asked, [str(DROPPED)], at_stake))
+            return ask(request, self, "delete_with_content", Asked(_("Delete"), asked, [str(DROPPED)], content))
         self._one_by_one(
             request,
-            queryset.filter(LIVE),
+            pin(queryset.filter(LIVE)),
             lambda keys: [topics.delete_topic(topic_id=key, cascade=True).pk for key in keys],
             _("Deleted with all content."),
             DELETION,
@@ -115,14 +116,13 @@ class TopicAdmin(SoftDeleteAdmin):
     def _one_by_one(
         self,
         request: HttpRequest,
-        queryset: QuerySet[Any],
+        keys: list[int],
         service: Callable[[list[int]], list[int]],
         done: Any,
         flag: int,
     ) -> None:
         """Each topic in a transaction of its own. Several in one would lock a topic after another's cards, and one
         that is refused would hold up the rest."""
-        keys = pin(queryset)
         changed = 0
         for key in keys:
 
@@ -315,7 +315,7 @@ class MemoCardAdmin(ImportingAdmin, ReviewedAdmin):
         keys = pin(queryset)
         may_approve = self.has_approve_permission(request)
         form = TagForm(request.POST if "confirmed" in request.POST else None)
-        if not confirmed(request, str(len(keys))) or not form.is_valid():
+        if not confirmed(request, at_stake(self.model, keys)) or not form.is_valid():
             asked = ngettext("Change the tags of %d card?", "Change the tags of %d cards?", len(keys)) % len(keys)
             seen = self.count(keys, SEEN)
             shown = ngettext(

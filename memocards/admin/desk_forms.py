@@ -7,8 +7,8 @@ from django import forms
 from django.contrib.admin.widgets import AdminTextareaWidget, AdminTextInputWidget
 from django.utils.text import Truncator
 
-from memocards.admin.fields import ChoicesField, ContentField, unix_lines
-from memocards.admin.forms import MemoCardForm, QuestionForm, ServiceForm
+from memocards.admin.fields import ContentField, unix_lines
+from memocards.admin.forms import MemoCardForm, QuestionForm, ServiceForm, posted
 from memocards.models import MemoCard, Question
 from memocards.review import Item
 
@@ -51,27 +51,10 @@ class DeskForm(ServiceForm):
         fresh = type(self)(instance=item)
         for name in self.fields:
             if name not in self.changed_data:
-                for part, text in fresh.posted(name).items():
+                for part, text in posted(fresh[name]).items():
                     data[part] = text
             data[self[name].html_initial_name] = fresh._reads_now(name)
         return type(self)(data, instance=item)
-
-    def posted(self, name: str) -> dict[str, str]:
-        """What a browser would send for this field if nobody touched it."""
-        bound = self[name]
-        value = bound.field.prepare_value(bound.initial)
-        if isinstance(bound.field, ChoicesField):
-            size = bound.field.size
-            return {
-                f"{bound.html_name}_{place}": text
-                for place, text in enumerate([*value, *[""] * (size - len(value))][:size])
-            }
-        return {bound.html_name: str(bound.field.widget.format_value(value) or "")}
-
-    def _reads_now(self, name: str) -> str:
-        bound = self[name]
-        widget = bound.field.hidden_widget()
-        return unix_lines(str(widget.format_value(bound.field.prepare_value(bound.initial)) or ""))
 
 
 class CardDeskForm(DeskForm, MemoCardForm):

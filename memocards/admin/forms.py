@@ -1,5 +1,6 @@
 """Forms that know what their editors saw, so that nobody overwrites what somebody else changed meanwhile."""
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from django import forms
@@ -44,6 +45,8 @@ class ServiceForm(BaseForm):
             for name in self.fields:
                 if name in self.changed_data:
                     self._refuse_a_conflict(name)
+                elif "_approve" in self.data and self._reads_otherwise(name):
+                    self._refuse_unread(name)
                 elif name in self.cleaned_data:
                     self.cleaned_data[name] = getattr(self.instance, name)
         if isinstance(self.refusal, Invalid):
@@ -67,24 +70,47 @@ class ServiceForm(BaseForm):
 
     def _refuse_a_conflict(self, name: str) -> None:
         bound = self[name]
-        if name not in self.cleaned_data or bound.html_initial_name not in self.data:
-            return
-        widget = bound.field.hidden_widget()
-        now = unix_lines(widget.format_value(bound.field.prepare_value(bound.initial)) or "")
-        if unix_lines(self.data[bound.html_initial_name]) == now:
+        if name not in self.cleaned_data or not self._reads_otherwise(name):
             return
         if not bound.field.has_changed(self.cleaned_data[name], bound.field.prepare_value(bound.initial)):
             return
         # The editor now sees the other's text, so the next attempt is made knowingly.
+        now = self._reads_now(name)
+        self._send_as({bound.html_initial_name: now})
+        sentence = _("Somebody else changed this meanwhile. It now reads: “%s”. Save again to replace that.")
+        self.add_error(name, sentence % Truncator(now).chars(500))
+
+    def _refuse_unread(self, name: str) -> None:
+        """An approval holds for the text that was read."""
+        self._send_as({**posted(self[name]), self[name].html_initial_name: self._reads_now(name)})
+        self.add_error(name, _("Somebody else changed this meanwhile. Read it, and approve it again."))
+
+    def _reads_otherwise(self, name: str) -> bool:
+        """Whether the column is no longer what the editor saw."""
+        seen = self.data.get(self[name].html_initial_name)
+        return seen is not None and unix_lines(seen) != self._reads_now(name)
+
+    def _reads_now(self, name: str) -> str:
+        bound = self[name]
+        widget = bound.field.hidden_widget()
+        return unix_lines(str(widget.format_value(bound.field.prepare_value(bound.initial)) or ""))
+
+    def _send_as(self, values: Mapping[str, str]) -> None:
+        """Show these as what was sent."""
         data: Any = self.data
         data = data.copy()
-        data[bound.html_initial_name] = now
+        for name, value in values.items():
+            data[name] = value
         self.data = data
-        shown = Truncator(now).chars(500)
-        self.add_error(
-            name,
-            _("Somebody else changed this meanwhile. It now reads: “%s”. Save again to replace that.") % shown,
-        )
+
+
+def posted(bound: forms.BoundField) -> dict[str, str]:
+    """What a browser would send for this field if nobody touched it."""
+    value = bound.field.prepare_value(bound.initial)
+    if isinstance(bound.field, ChoicesField):
+        texts = [*value, *[""] * (bound.field.size - len(value))][: bound.field.size]
+        return {f"{bound.html_name}_{place}": text for place, text in enumerate(texts)}
+    return {bound.html_name: str(bound.field.widget.format_value(value) or "")}
 
 
 class QuestionForm(ServiceForm):

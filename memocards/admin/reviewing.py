@@ -18,7 +18,7 @@ from django.utils.translation import ngettext
 
 from memocards.admin.choosing import pin
 from memocards.admin.columns import Published, published
-from memocards.admin.confirmation import AskingActionForm, Question, ask, confirmed
+from memocards.admin.confirmation import AskingActionForm, Question, ask, at_stake, confirmed
 from memocards.admin.filters import ReviewStateFilter
 from memocards.admin.forms import LIVE
 from memocards.admin.soft_deletion import SoftDeleteAdmin
@@ -56,15 +56,15 @@ class ReviewedAdmin(SoftDeleteAdmin):
     # What is asked first
 
     def must_ask(self, request: HttpRequest, keys: list[int]) -> bool:
-        """The list's own form asks, and asks anew when there is more at stake than was shown."""
+        """The list's own form asks, and asks anew when the rows are no longer those of which it spoke."""
         if "confirmed" in request.POST:
-            return not confirmed(request, str(len(keys)))
+            return not confirmed(request, at_stake(self.model, keys))
         return "ask" in request.POST
 
     def question(self, keys: list[int], title: Any, asked: str, *sentences: str | int, form: Any = None) -> Question:
         """A sentence that does not apply is empty, or the 0 that it would be about."""
         said = [str(sentence) for sentence in sentences if sentence]
-        return Question(title, asked, said or [now("Viewers see no change.")], str(len(keys)), form)
+        return Question(title, asked, said or [now("Viewers see no change.")], at_stake(self.model, keys), form)
 
     def count(self, keys: list[int], where: Q) -> int:
         return int(self.model._base_manager.filter(where, pk__in=keys).count())
@@ -120,7 +120,7 @@ class ReviewedAdmin(SoftDeleteAdmin):
     def move(self, request: HttpRequest, queryset: QuerySet[Any]) -> HttpResponse | None:
         keys = pin(queryset)
         form = MoveForm(request.POST if "confirmed" in request.POST else None)
-        if not confirmed(request, str(len(keys))) or not form.is_valid():
+        if not confirmed(request, at_stake(self.model, keys)) or not form.is_valid():
             asked = ngettext("Move %d row to which topic?", "Move %d rows to which topic?", len(keys)) % len(keys)
             question = self.question(keys, _("Move to topic"), asked, *self.move_sentences(request, keys), form=form)
             return ask(request, self, "move", question)
@@ -160,13 +160,12 @@ class ReviewedAdmin(SoftDeleteAdmin):
         self.carry_out(request, keys, self.restore_rows, _("Restored."), CHANGE)
         return None
 
-    def deletion_question(self, queryset: QuerySet[Any], count: int) -> Question:
-        keys = pin(queryset)
+    def deletion_question(self, keys: list[int]) -> Question:
         seen = self.count(keys, SEEN)
         return self.question(
             keys,
             _("Delete"),
-            ngettext("Delete %d row?", "Delete %d rows?", count) % count,
+            ngettext("Delete %d row?", "Delete %d rows?", len(keys)) % len(keys),
             self.dropped(seen),
             now("What is deleted stays in the hub and can be restored."),
         )

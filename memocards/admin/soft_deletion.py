@@ -13,7 +13,7 @@ from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext
 
 from memocards.admin.choosing import pin, user_id
-from memocards.admin.confirmation import Question, ask, confirmed
+from memocards.admin.confirmation import Question, ask, at_stake, confirmed
 from memocards.admin.editing import ServiceAdmin
 from memocards.admin.forms import LIVE
 from memocards.errors import DomainError
@@ -41,23 +41,23 @@ class SoftDeleteAdmin(ServiceAdmin):
     def delete_model(self, request: HttpRequest, obj: Any) -> None:
         self.delete_rows([obj.pk])
 
-    def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:
-        self.carry_out(request, pin(queryset), self.delete_rows, _("Deleted."), DELETION)
+    def delete_chosen(self, request: HttpRequest, keys: list[int]) -> None:
+        self.carry_out(request, keys, self.delete_rows, _("Deleted."), DELETION)
 
     @admin.action(permissions=["delete"], description=_("Delete selected %(verbose_name_plural)s"))
     def delete_selected(self, request: HttpRequest, queryset: QuerySet[Any]) -> HttpResponse | None:
-        count = queryset.count()
-        if not confirmed(request, str(count)):
-            return ask(request, self, "delete_selected", self.deletion_question(queryset, count))
-        self.delete_queryset(request, queryset)
+        keys = pin(queryset)
+        if not confirmed(request, at_stake(self.model, keys)):
+            return ask(request, self, "delete_selected", self.deletion_question(keys))
+        self.delete_chosen(request, keys)
         return None
 
-    def deletion_question(self, queryset: QuerySet[Any], count: int) -> Question:
+    def deletion_question(self, keys: list[int]) -> Question:
         return Question(
             title=_("Delete"),
-            question=ngettext("Delete %d row?", "Delete %d rows?", count) % count,
+            question=ngettext("Delete %d row?", "Delete %d rows?", len(keys)) % len(keys),
             sentences=[str(DROPPED)],
-            at_stake=str(count),
+            at_stake=at_stake(self.model, keys),
         )
 
     @admin.action(permissions=["restore"], description=_("Restore selected %(verbose_name_plural)s"))

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from django.db.models import QuerySet
+from django.utils.translation import gettext as _
 
 from memocards.errors import NotFound
 from memocards.models import MemoCard, Question, Topic
@@ -16,7 +17,7 @@ def live_topics(names: Sequence[str]) -> list[Topic]:
     found = {topic.name: topic for topic in Topic.objects.filter(name__in=names, deleted_at__isnull=True)}
     for name in names:
         if name not in found:
-            raise NotFound("topic", repr(name))
+            raise NotFound(_("topic"), repr(name))
     return [found[name] for name in dict.fromkeys(names)]
 
 

@@ -15,6 +15,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 from memocards import cards, questions, topics
+from memocards.admin.confirmation import at_stake
 from memocards.models import LearnerSettings, MemoCard, Question, Topic
 from publish.models import PublishedItem, PublishOutbox
 from tests.factories import (
@@ -85,6 +86,11 @@ def act(client: Client, model: type[Model], action: str, *rows: Model, query: st
         list_of(model) + query, {"action": action, "_selected_action": [row.pk for row in rows], **extra}
     )
     return told(response)
+
+
+def token(*rows: Any) -> str:
+    """What the page that asks about these rows sends along with a yes."""
+    return at_stake(type(rows[0]), [row.pk for row in rows])
 
 
 def told(response: Any) -> list[str]:
@@ -332,11 +338,11 @@ def test_whether_a_card_waits_is_no_field_of_its_form(admin_client: Client) -> N
 @pytest.mark.parametrize(
     ("model", "action", "query", "statements"),
     [
-        (MemoCard, "approve", "", 10),
-        (MemoCard, "unapprove", "?state=approved", 10),
+        (MemoCard, "approve", "", 11),
+        (MemoCard, "unapprove", "?state=approved", 11),
         (MemoCard, "delete_selected", "?state=live", 11),
-        (MemoCard, "restore", "?state=deleted", 12),
-        (Question, "approve", "", 11),
+        (MemoCard, "restore", "?state=deleted", 13),
+        (Question, "approve", "", 12),
     ],
 )
 def test_an_action_costs_the_same_for_5_and_for_500_rows(
@@ -355,8 +361,9 @@ def test_an_action_costs_the_same_for_5_and_for_500_rows(
     # Whatever is looked up once a process is looked up here.
     act(admin_client, model, "approve", first := factory.create(needs_review=True))
     first.delete()
+    yes = token(*rows)
     with django_assert_num_queries(statements):
-        sentences = act(admin_client, model, action, rows[0], query=query, select_across="1", confirmed=str(count))
+        sentences = act(admin_client, model, action, rows[0], query=query, select_across="1", confirmed=yes)
     assert f"{count} of {count} rows." in sentences[-1]
 
 
@@ -391,7 +398,7 @@ def test_a_deletion_is_asked_anew_when_there_is_more_to_delete_than_was_shown(ad
         card,
         query="?state=live",
         select_across="1",
-        confirmed="1",
+        confirmed=token(card),
     )
     assert not MemoCard.objects.exclude(deleted_at=None).exists()
 
@@ -432,7 +439,7 @@ def test_a_topic_with_content_is_not_deleted_unless_that_is_asked_for(admin_clie
     assert sentence in told(on_page)
     assert not LogEntry.objects.exists()
 
-    in_list = act(admin_client, Topic, "delete_selected", card.topic, empty, confirmed="2")
+    in_list = act(admin_client, Topic, "delete_selected", card.topic, empty, confirmed=token(card.topic, empty))
     assert sentence in in_list
     assert "Deleted. 1 of 2 rows." in in_list
     assert list(Topic.objects.filter(deleted_at=None)) == [card.topic]
@@ -456,7 +463,7 @@ def test_without_permission_nothing_is_changed(author: Client) -> None:
     assert author.post(page_of(card), {"front": "x", "_approve": "1"}).status_code == 403
     assert author.post(reverse("admin:memocards_memocard_delete", args=[card.pk])).status_code == 403
     for action in ("approve", "unapprove", "delete_selected"):
-        act(author, MemoCard, action, card, confirmed="1")
+        act(author, MemoCard, action, card, confirmed=token(card))
     gone = MemoCardFactory.create(deleted_at=timezone.now())
     act(author, MemoCard, "restore", gone, query="?state=deleted")
     assert "_restore" not in author.get(page_of(gone)).content.decode()

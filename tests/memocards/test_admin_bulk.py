@@ -26,7 +26,7 @@ from tests.factories import (
 )
 from tests.memocards.outbox import told as outbox
 from tests.memocards.outbox import truth
-from tests.memocards.test_admin import Form, act, list_of, page_of, touches
+from tests.memocards.test_admin import Form, act, list_of, page_of, token, touches
 
 pytestmark = pytest.mark.django_db
 own_transactions = pytest.mark.django_db(transaction=True)
@@ -201,7 +201,7 @@ def test_tags_are_checked() -> None:
 
 
 @pytest.mark.parametrize(
-    ("action", "given", "statements"), [("move", "topic", 15), ("tag", "add", 10), ("unapprove", "", 10)]
+    ("action", "given", "statements"), [("move", "topic", 16), ("tag", "add", 11), ("unapprove", "", 11)]
 )
 def test_an_action_costs_the_same_for_5_and_for_500_cards(
     admin_client: Client, action: str, given: str, statements: int
@@ -209,7 +209,8 @@ def test_an_action_costs_the_same_for_5_and_for_500_cards(
     target, learner = TopicFactory.create(), UserFactory.create()
     value = {"topic": str(target.pk), "add": "new"}.get(given, "")
     # Whatever is looked up once a process is looked up here.
-    act(admin_client, MemoCard, action, MemoCardFactory.create(), query="?state=live", confirmed="1", **{given: value})
+    card = MemoCardFactory.create()
+    act(admin_client, MemoCard, action, card, query="?state=live", confirmed=token(card), **{given: value})
     MemoCard.objects.all().delete()
     counted = []
     for count in (5, 500):
@@ -218,7 +219,7 @@ def test_an_action_costs_the_same_for_5_and_for_500_cards(
         if action == "move":
             for row in rows:
                 CardProgressFactory.create(card=row, learner=learner)
-        topic = f"?state=live&topic__id__exact={rows[0].topic_id}"
+        topic, yes = f"?state=live&topic__id__exact={rows[0].topic_id}", token(*rows)
         with CaptureQueriesContext(connection) as queries:
             sentences = act(
                 admin_client,
@@ -227,7 +228,7 @@ def test_an_action_costs_the_same_for_5_and_for_500_cards(
                 rows[0],
                 query=topic,
                 select_across="1",
-                confirmed=str(count),
+                confirmed=yes,
                 **{given: value},
             )
         assert f"{count} of {count} rows." in sentences[-1]

@@ -17,7 +17,7 @@ from memocards.scheduling import Outcome
 from publish.kinds import KINDS
 from tests.factories import CardProgressFactory, MemoCardFactory, QuestionFactory, TopicFactory, UserFactory
 from tests.memocards.outbox import told, truth
-from tests.memocards.test_admin import Form, act, opened, page_of
+from tests.memocards.test_admin import Form, act, list_of, opened, page_of, token
 from tests.memocards.test_admin_bulk import answered, asked
 from tests.memocards.test_api import send
 from tests.memocards.test_groups import member
@@ -294,16 +294,49 @@ def test_a_reviewer_who_moves_or_tags_is_told_what_viewers_show() -> None:
         html = asked(reviewer, MemoCard, action, card)
         assert "Viewers will show 1" in html
         assert "until it is approved" not in html
-    act(reviewer, MemoCard, "tag", card, query="?state=live", confirmed="1", add="new")
+    act(reviewer, MemoCard, "tag", card, query="?state=live", confirmed=token(card), add="new")
     assert is_approved(card)
     assert card.tags == ["new"]
 
 
-def test_an_author_restores_what_was_approved(admin_client: Client) -> None:
+def test_what_was_approved_is_restored_as_it_was() -> None:
     card = approved_card(deleted_at=timezone.now())
-    author = member("author")
-    form = Form(author.get(page_of(card)).content.decode()).data
-    author.post(page_of(card), form | {"front": "slipped in", "_restore": "1"})
+    reviewer = member("reviewer")
+    form = Form(reviewer.get(page_of(card)).content.decode()).data
+    reviewer.post(page_of(card), form | {"front": "slipped in", "_restore": "1"})
     assert is_approved(card)
     assert card.deleted_at is None
     assert card.front != "slipped in"
+
+
+def test_an_approval_holds_for_the_text_that_was_read() -> None:
+    card = MemoCardFactory.create(front="harmless", tags=["a"], needs_review=True)
+    reviewer = member("reviewer")
+    form = opened(reviewer, page_of(card))
+    cards.update_card(card_id=card.pk, changes={"front": "MALICE", "tags": ["b"]})
+    answer = reviewer.post(page_of(card), form | {"back": "mended", "_approve": "1"})
+    html = answer.content.decode()
+    assert html.count("Somebody else changed this meanwhile. Read it, and approve it again.") == 2
+    card.refresh_from_db()
+    assert (card.needs_review, card.front) == (True, "MALICE")
+    again = Form(html).data
+    assert (again["front"], again["tags"], again["back"]) == ("MALICE", "b", "mended")
+    reviewer.post(page_of(card), again | {"_approve": "1"})
+    card.refresh_from_db()
+    assert (card.needs_review, card.front, card.tags, card.back) == (False, "MALICE", ["b"], "mended")
+
+
+def test_a_bulk_approval_holds_for_the_rows_of_which_the_question_spoke() -> None:
+    card = MemoCardFactory.create(front="harmless", needs_review=True)
+    reviewer = member("reviewer")
+    form = {"action": "approve", "ask": "1", "_selected_action": [card.pk]}
+    asked = reviewer.post(list_of(MemoCard), form).content.decode()
+    cards.update_card(card_id=card.pk, changes={"front": "MALICE"})
+    answer = {**form, "confirmed": Form(asked).data["confirmed"]}
+    again = reviewer.post(list_of(MemoCard), answer).content.decode()
+    assert "Approve 1 row?" in again
+    card.refresh_from_db()
+    assert card.needs_review
+    reviewer.post(list_of(MemoCard), {**form, "confirmed": Form(again).data["confirmed"]})
+    card.refresh_from_db()
+    assert not card.needs_review

@@ -22,7 +22,7 @@ from tests.factories import (
     TopicFactory,
     UserFactory,
 )
-from tests.memocards.test_admin import Form, act, list_of, page_of, touches
+from tests.memocards.test_admin import Form, act, list_of, page_of, token, touches
 
 pytestmark = pytest.mark.django_db
 # A refusal rolls back the transaction of the request, which must not be the test's.
@@ -94,7 +94,7 @@ def test_an_author_writes_and_does_not_approve(model: Any, factory: Any) -> None
 
     PublishOutbox.objects.all().delete()
     for action, row in (("approve", waiting), ("unapprove", approved), ("delete_selected", approved)):
-        act(client, model, action, row, query="?state=live", confirmed="1")
+        act(client, model, action, row, query="?state=live", confirmed=token(row))
     form = Form(client.get(page_of(waiting)).content.decode()).data
     html = client.get(page_of(waiting)).content.decode()
     assert "_approve" not in html
@@ -143,10 +143,10 @@ def test_a_reviewer_approves_and_deletes_and_adds_nothing() -> None:
     for model in (*CONTENT, "topic"):
         assert client.post(reverse(f"admin:memocards_{model}_add"), {"name": "x"}).status_code == 403
     assert client.post(page_of(card.topic), {"name": "x"}).status_code == 403
-    act(client, Topic, "delete_selected", card.topic, confirmed="1")
+    act(client, Topic, "delete_selected", card.topic, confirmed=token(card.topic))
     act(client, Topic, "delete_with_content", card.topic, confirmed="1-0-1")
     assert not Topic.objects.exclude(deleted_at=None).exists()
-    act(client, MemoCard, "delete_selected", card, query="?state=live", confirmed="1")
+    act(client, MemoCard, "delete_selected", card, query="?state=live", confirmed=token(card))
     assert MemoCard.objects.get().deleted_at is not None
     _closed_to(client)
 

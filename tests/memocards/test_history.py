@@ -15,7 +15,7 @@ from memocards import history
 from memocards.models import MemoCard, Question, Topic
 from publish.transactions import TransactionRequired
 from tests.factories import MemoCardFactory, QuestionFactory, TopicFactory, UserFactory
-from tests.memocards.test_admin import act, opened, page_of
+from tests.memocards.test_admin import act, opened, page_of, token
 from tests.memocards.test_api import send
 from tests.memocards.test_groups import member
 from tests.memocards.test_review import article, decide
@@ -153,7 +153,7 @@ def test_a_row_is_named_as_it_names_itself(admin_client: Client) -> None:
         QuestionFactory.create(stem=long),
         TopicFactory.create(name="n" * 200),
     ):
-        act(admin_client, type(row), "delete_selected", row, query="?state=live", confirmed="1")
+        act(admin_client, type(row), "delete_selected", row, query="?state=live", confirmed=token(row))
         assert LogEntry.objects.get().object_repr == str(row)
         LogEntry.objects.all().delete()
 
