@@ -1,5 +1,7 @@
 """Who did what to which content, and when: one entry for each row and change, in the back office and over REST alike.
 
+What is deleted or restored with its topic has no entry of its own: the topic's says "with all content".
+
 The entries are those of Django's admin, whose pages show them. They are written in the transaction of the change.
 """
 

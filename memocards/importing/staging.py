@@ -3,7 +3,7 @@
 Nothing is locked while a file is read, however long that takes, and no row of it stays in Python's memory.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Final
 
 from django.db import connection
@@ -60,11 +60,13 @@ class Stage:
             cursor.execute("SELECT DISTINCT topic FROM import_stage WHERE topic_id IS NULL ORDER BY topic")
             return [name for (name,) in cursor.fetchall()]
 
-    def assign_topic(self, name: str, topic_id: int) -> None:
+    def assign_topics(self, ids: Mapping[str, int]) -> None:
+        """The keys of topics that were not there before."""
         with connection.cursor() as cursor:
             cursor.execute(
-                "UPDATE import_stage SET topic_id = %s, topic = NULL WHERE topic_id IS NULL AND topic = %s",
-                [topic_id, name],
+                "UPDATE import_stage SET topic_id = made.id, topic = NULL FROM unnest(%s::text[], %s::bigint[])"
+                " AS made (name, id) WHERE import_stage.topic_id IS NULL AND import_stage.topic = made.name",
+                [list(ids), list(ids.values())],
             )
 
     def topic_ids(self) -> list[int]:

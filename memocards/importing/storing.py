@@ -48,13 +48,15 @@ def store(
     report, stage = _staged(rows, topic, may_create=create_topics, on_read=on_read)
     if report.bad and not skip_bad:
         raise BadRows(report.file, report.bad_rows, report.bad)
-    for name in report.new_topics:
-        stage.assign_topic(name, create_topic(name=name).pk)
+    created = {name: create_topic(name=name).pk for name in report.new_topics}
+    stage.assign_topics(created)
     _lock_topics(stage)
     report.new = _insert(stage.target, {"moment": timezone.now(), "author": author_id, "file": report.file})
     _change(stage.target, report)
     _count(stage.target, report)
     report.unchanged -= report.new + report.changed
+    if author_id is not None:
+        log_rows(Topic, created.values(), user_id=author_id, flag=ADDITION, message=_imported_from(report.file))
     _follow_up(stage.target, report.file, author_id)
     stage.drop()
     return report
@@ -203,7 +205,6 @@ def _count(target: Target, report: Report) -> None:
 
 def _follow_up(target: Target, file: str, author_id: int | None) -> None:
     """Publish what was touched and note it in the history, a page of keys at a time."""
-    message = _("Imported from “%s”.") % file
     last = 0
     page: list[tuple[int, bool]] = []
     with connection.cursor() as cursor:
@@ -220,7 +221,11 @@ def _follow_up(target: Target, file: str, author_id: int | None) -> None:
             if author_id is not None:
                 for flag in (ADDITION, CHANGE):
                     keys = [key for key, new in page if new is (flag == ADDITION)]
-                    log_rows(target.model, keys, user_id=author_id, flag=flag, message=message)
+                    log_rows(target.model, keys, user_id=author_id, flag=flag, message=_imported_from(file))
+
+
+def _imported_from(file: str) -> str:
+    return _("Imported from “%s”.") % file
 
 
 def _differences(target: Target, most: int) -> list[Difference]:

@@ -10,14 +10,14 @@ from typing import Any
 
 import pytest
 from django.contrib.admin.models import LogEntry
-from django.contrib.auth.models import User
+from django.contrib.auth.models import Permission, User
 from django.core.files.uploadedfile import SimpleUploadedFile
 from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
-from memocards import cards
-from memocards.admin.importing import forms, uploads
+from memocards import cards, topics
+from memocards.admin.importing import differences, forms, uploads
 from memocards.models import MemoCard, Question, Topic
 from publish.models import PublishOutbox
 from tests.browser.conftest import member_of_staff
@@ -238,6 +238,8 @@ def test_decks_become_topics_where_that_is_allowed(office: Client, tmp_path: Pat
     assert not Topic.objects.exists()
     say_yes(office, shown)
     assert MemoCard.objects.get().topic.name == "Asia"
+    noted = LogEntry.objects.values_list("content_type__model", "change_message")
+    assert set(noted) == {(model, "Imported from “a.apkg”.") for model in ("topic", "memocard")}
 
 
 def test_whoever_may_not_add_topics_cannot_ask_for_it(client: Client, tmp_path: Path) -> None:
@@ -323,26 +325,56 @@ def test_a_row_that_somebody_edits_again_is_shown_anew_though_the_counts_are_equ
     assert old.front == "Front 1"
 
 
-def test_a_topic_that_went_meanwhile_refuses_the_import(office: Client, asia: Topic, tmp_path: Path) -> None:
+def test_the_chosen_topic_stays_the_chosen_one_whatever_it_is_called(
+    office: Client, asia: Topic, tmp_path: Path
+) -> None:
     shown = choose(office, write_jsonl(tmp_path / "a.jsonl", [card(1)]), topic=asia.pk)
     Topic.objects.update(name="Asia and Oceania")
+    TopicFactory.create(name="Asia")
+    say_yes(office, shown)
+    assert MemoCard.objects.get().topic == asia
+
+
+def test_a_topic_that_went_meanwhile_refuses_the_import(office: Client, asia: Topic, tmp_path: Path) -> None:
+    shown = choose(office, write_jsonl(tmp_path / "a.jsonl", [card(1)]), topic=asia.pk)
+    topics.delete_topic(topic_id=asia.pk)
     assert "There is no topic 'Asia'." in said(say_yes(office, shown))
     assert not MemoCard.objects.exists()
+
+
+def test_two_clicks_import_once_and_say_so(office: Client, asia: Topic, tmp_path: Path, data_dir: Path) -> None:
+    shown = choose(office, write_jsonl(tmp_path / "a.jsonl", [card(1)]), topic=asia.pk)
+    (upload,) = kept(data_dir)
+    content = upload.read_bytes()
+    say_yes(office, shown)
+    # The second click came before the first one's file was gone.
+    upload.write_bytes(content)
+    again = said(say_yes(office, shown))
+    assert "1 row is here already. There is nothing to import." in again
+    assert MemoCard.objects.count() == 1
+    assert LogEntry.objects.count() == 1
+
+
+def test_a_permission_that_was_taken_meanwhile_is_missed(office: Client, mina: User, tmp_path: Path) -> None:
+    shown = choose(office, an_anki_package(tmp_path), create_topics="on")
+    mina.user_permissions.remove(Permission.objects.get(codename="add_topic"))
+    assert office.post(f"{CARDS}process_import/", {"plan_signed": plan_in(shown)}).status_code == 403
+    assert not Topic.objects.exists()
 
 
 def test_nobody_says_yes_to_another_users_or_another_pages_preview(office: Client, asia: Topic, tmp_path: Path) -> None:
     shown = choose(office, write_jsonl(tmp_path / "a.jsonl", [card(1)]), topic=asia.pk)
     other = Client()
     other.force_login(UserFactory.create(is_staff=True, is_superuser=True))
-    assert "This preview is too old. Choose the file again." in said(say_yes(other, shown))
+    assert "This preview is too old, or was answered already." in said(say_yes(other, shown))
     forged = plan_in(shown)[:-1] + ("A" if plan_in(shown)[-1] != "A" else "B")
     answer = office.post(f"{CARDS}process_import/", {"plan_signed": forged}, follow=True)
-    assert "This preview is too old." in answer.content.decode()
-    assert "This preview is too old." in said(say_yes(office, shown, at=QUESTIONS))
+    assert "This preview is too old, or was answered already." in answer.content.decode()
+    assert "This preview is too old, or was answered already." in said(say_yes(office, shown, at=QUESTIONS))
     assert not MemoCard.objects.exists()
     say_yes(office, shown)
     assert MemoCard.objects.count() == 1
-    assert "This preview is too old." in said(say_yes(office, shown))
+    assert "This preview is too old, or was answered already." in said(say_yes(office, shown))
 
 
 def test_uploads_are_private_and_forgotten_after_a_day(
@@ -405,3 +437,9 @@ def test_the_number_of_statements_does_not_depend_on_the_rows(office: Client, as
 
     statements("warm", 2)
     assert statements("few", 3) == statements("many", 900)
+
+
+def test_texts_too_long_to_compare_stand_one_after_the_other() -> None:
+    old, new = "a " * differences.MOST_WORDS, "b " * differences.MOST_WORDS
+    shown = str(differences.marked(old, new))
+    assert re.fullmatch(r"<del>[a ]+…</del><ins>[b ]+…</ins>", shown)

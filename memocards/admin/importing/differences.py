@@ -10,6 +10,8 @@ from django.utils.text import Truncator
 
 SHOWN: Final = 200
 AROUND: Final = 40
+# Of both texts, blanks and signs included. More are not compared but shown one after the other: a page compares many.
+MOST_WORDS: Final = 4_000
 _SECONDS: Final = 0.05  # for one text; what takes longer is shown as replaced in larger pieces
 _WORD: Final = re.compile(r"\w+|\W", re.DOTALL)
 _FIRST: Final = 0x10000  # beyond all that the comparison may take for a blank or a line end
@@ -42,6 +44,8 @@ def _compared(old: str, new: str) -> list[tuple[int, str]]:
         "".join(chr(numbers.setdefault(word, len(numbers) + _FIRST)) for word in _WORD.findall(text))
         for text in (old, new)
     ]
+    if sum(map(len, shortened)) > MOST_WORDS:
+        return [(diff_match_patch.DIFF_DELETE, old), (diff_match_patch.DIFF_INSERT, new)]
     comparison = diff_match_patch()
     comparison.Diff_Timeout = _SECONDS
     pieces = comparison.diff_main(*shortened, False)

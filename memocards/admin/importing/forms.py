@@ -30,6 +30,9 @@ ENCODINGS: Final = [
 ]
 
 
+TOO_OLD: Final = _("This preview is too old, or was answered already. To go on, choose the file again.")
+
+
 @dataclass(frozen=True)
 class Plan:
     """What is to be done with an upload, and for whom. `at_stake` is what its preview counted; empty before that."""
@@ -41,7 +44,9 @@ class Plan:
     format: str
     encoding: str
     html: bool
-    topic: str | None
+    # As it was called then, for whoever reads; the key is what counts.
+    topic: str
+    topic_id: int | None
     create_topics: bool
     user_id: int
     username: str
@@ -112,7 +117,8 @@ class FileForm(ImportForm):  # type: ignore[misc]
             format=self._formats[int(given["format"])].name,
             encoding=given["encoding"] or ENCODINGS[0][0],
             html=given["html"],
-            topic=given["topic"].name if given["topic"] else None,
+            topic=given["topic"].name if given["topic"] else "",
+            topic_id=given["topic"].pk if given["topic"] else None,
             create_topics=given.get("create_topics", False),
             user_id=self._user.pk,
             username=self._user.get_username(),
@@ -140,7 +146,7 @@ class AnswerForm(forms.Form):
     def clean_plan_signed(self) -> Plan:
         plan = Plan.unsign(self.cleaned_data["plan_signed"], self._kind, self._user_id)
         if plan is None:
-            raise forms.ValidationError(now("This preview is too old. Choose the file again."))
+            raise forms.ValidationError(TOO_OLD)
         return plan
 
     @property

@@ -17,7 +17,7 @@ from import_export.admin import ImportMixin
 
 from memocards.admin.choosing import user_id
 from memocards.admin.importing.formats import ANKI, TABLES, FileFormat
-from memocards.admin.importing.forms import AnswerForm, FileForm, Plan
+from memocards.admin.importing.forms import TOO_OLD, AnswerForm, FileForm, Plan
 from memocards.admin.importing.outcome import Outcome
 from memocards.admin.importing.resource import FileResource, PreviewOutdated
 from memocards.admin.importing.uploads import Uploads
@@ -84,7 +84,9 @@ class ImportingAdmin(ImportMixin, Base):  # type: ignore[misc]
             raise PermissionDenied
         form = self.create_confirm_form(request)
         if not form.is_valid() or not (path := Uploads(name=form.plan.upload).read()).exists():
-            return self._start_over(request, _("This preview is too old. Choose the file again."))
+            return self._start_over(request, str(TOO_OLD))
+        if form.plan.create_topics and not request.user.has_perm("memocards.add_topic"):
+            raise PermissionDenied
         result: Outcome = self.process_dataset(path, form, request)
         if not result.has_errors():
             Uploads(name=form.plan.upload).remove()
@@ -118,7 +120,9 @@ class ImportingAdmin(ImportMixin, Base):  # type: ignore[misc]
         outcome = self.resource().import_data(Uploads(name=plan.upload).read(), dry_run=True, plan=plan)
         answer = self._answer_to(outcome, plan, request)
         if answer is None:
-            return self._start_over(request, sentence)
+            # Somebody has imported it: this user, with a second click.
+            refusals = [str(error.error) for error in outcome.base_errors]
+            return self._start_over(request, *refusals or outcome.sentences)
         self.message_user(request, sentence, messages.WARNING)
         context = {
             **self.admin_site.each_context(request),
@@ -130,6 +134,6 @@ class ImportingAdmin(ImportMixin, Base):  # type: ignore[misc]
         }
         return TemplateResponse(request, self.import_template_name, context)
 
-    def _start_over(self, request: HttpRequest, sentence: str) -> HttpResponse:
-        self.message_user(request, sentence, messages.ERROR)
+    def _start_over(self, request: HttpRequest, *sentences: str) -> HttpResponse:
+        self.message_user(request, " ".join(sentences), messages.WARNING)
         return HttpResponseRedirect(reverse("admin:{}_{}_import".format(*self.get_model_info())))

@@ -18,7 +18,7 @@ from memocards.admin.importing.outcome import Outcome, ShownRow
 from memocards.errors import DomainError
 from memocards.importing import Difference, Kind, Reading, Report, UnknownTopics
 from memocards.importing.targets import TARGETS
-from memocards.models import MemoCard, Question
+from memocards.models import MemoCard, Question, Topic
 from publish.transactions import in_transaction
 
 MOST_ROWS: Final = 10_000
@@ -71,7 +71,9 @@ class FileResource(Resource):  # type: ignore[misc]
         return outcome
 
     def _preview(self, path: Path, plan: Plan, outcome: Outcome) -> None:
-        seen = importing.preview(self._read(path, plan), topic=plan.topic, most=MOST_SHOWN, on_read=self._limit(plan))
+        seen = importing.preview(
+            self._read(path, plan), topic=_topic_of(plan), most=MOST_SHOWN, on_read=self._limit(plan)
+        )
         if seen.report.new_topics and not plan.create_topics:
             raise UnknownTopics(seen.report.new_topics)
         outcome.count(seen.report)
@@ -84,7 +86,7 @@ class FileResource(Resource):  # type: ignore[misc]
     def _store(self, path: Path, plan: Plan) -> Report:
         report = importing.store(
             self._read(path, plan),
-            topic=plan.topic,
+            topic=_topic_of(plan),
             create_topics=plan.create_topics,
             # The preview listed them, and the button said so.
             skip_bad=True,
@@ -127,6 +129,15 @@ class QuestionResource(FileResource):
         "A table whose first line names the columns: stem, answer, and choices or A, B, C…; explanation, source, topic "
         "and id if you like. Or JSON Lines with the same names."
     )
+
+
+def _topic_of(plan: Plan) -> str | None:
+    """What the chosen topic is called now. Raises UnknownTopics where it is gone."""
+    if plan.topic_id is None:
+        return None
+    for topic in Topic.objects.filter(pk=plan.topic_id, deleted_at__isnull=True):
+        return topic.name
+    raise UnknownTopics([plan.topic])
 
 
 def _at_stake(report: Report) -> str:
