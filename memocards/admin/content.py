@@ -319,7 +319,9 @@ class MemoCardAdmin(ImportingAdmin, ReviewedAdmin):
             asked = ngettext("Change the tags of %d card?", "Change the tags of %d cards?", len(keys)) % len(keys)
             seen = self.count(keys, SEEN)
             shown = ngettext(
-                "Viewers will show %d card with its new tags.", "Viewers will show %d cards with their new tags.", seen
+                "Viewers will show up to %d card with its new tags.",
+                "Viewers will show up to %d cards with their new tags.",
+                seen,
             )
             told = seen and shown % seen if may_approve else self.dropped_until_approved(seen)
             question = self.question(keys, _("Tag"), asked, told, form=form)

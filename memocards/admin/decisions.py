@@ -3,13 +3,13 @@
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
 
 from django.contrib.admin.models import CHANGE, DELETION, LogEntry
 from django.contrib.admin.utils import construct_change_message
 from django.contrib.contenttypes.models import ContentType
 from django.core.exceptions import PermissionDenied
+from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
@@ -32,17 +32,24 @@ DONE = {
 
 
 class Passed(Exception):
-    """There is nothing left to decide: somebody else has the row, or was first. `str()` says who."""
+    """There is nothing left to decide: somebody else has the row, or was first. `str()` says who.
+
+    `item` is the row, where it is still there.
+    """
+
+    def __init__(self, sentence: str, item: Item | None = None) -> None:
+        super().__init__(sentence)
+        self.item = item
 
 
 @dataclass
 class Stale(Exception):
-    """Somebody changed what the reviewer saw. Nothing is written."""
+    """Somebody changed what the reviewer saw; `sentence` says who. Nothing is written."""
 
     item: Item
     form: DeskForm
     differences: Sequence[Difference]
-    by: str
+    sentence: str
 
 
 @dataclass
@@ -63,6 +70,7 @@ def allowed(request: HttpRequest, kind: str, action: str) -> bool:
 def decide(request: HttpRequest, key: Key, action: str) -> Item:
     """Carry out what the reviewer decided, edits included; the caller holds a transaction.
 
+    What this reviewer has decided already just so, its answer having been lost on the way, is done: nothing is written.
     Raises Passed, Stale, Refused, PermissionDenied.
     """
     if not allowed(request, key.kind, action):
@@ -71,12 +79,14 @@ def decide(request: HttpRequest, key: Key, action: str) -> Item:
     item = lock_item(key)
     if item is None:
         raise Passed(_("This is gone."))
-    if not waits(item) or held_by_another(item, reviewer_id=reviewer):
-        raise Passed(who_was_first(item))
     form = desk_form(item, request.POST)
+    if _is_done(request, item, form, action):
+        return item
+    if not waits(item) or held_by_another(item, reviewer_id=reviewer):
+        raise Passed(who_was_first(item), item)
     if differences := form.differences():
         fresh = form.on_top_of(_again(key))
-        raise Stale(fresh.instance, fresh, differences, _who_changed(item, key, _moment(request), reviewer))
+        raise Stale(fresh.instance, fresh, differences, _who_changed(item, key, reviewer))
     if action != "delete":
         _save_edits(request, key, form)
     message = str(DONE[action])
@@ -95,10 +105,18 @@ def decide(request: HttpRequest, key: Key, action: str) -> Item:
     return item
 
 
-def take_back(request: HttpRequest, key: Key, action: str) -> bool:
-    """Undo a decision. Returns whether there was anything to undo; the caller holds a transaction."""
+def take_back(request: HttpRequest, key: Key, action: str) -> None:
+    """Undo one's own decision; the caller holds a transaction. Raises Passed where there is none any more, and
+    PermissionDenied."""
     if action not in {"approve", "send_back", "delete"} or not allowed(request, key.kind, action):
         raise PermissionDenied
+    item = lock_item(key)
+    if item is None:
+        raise Passed(_("This is gone."))
+    if waits(item):
+        raise Passed(_("There is nothing to undo any more."))
+    if not _decided(item, key, action, by=user_id(request)):
+        raise Passed(_("Not undone. %s") % who_was_first(item))
     question, pks = key.kind == "question", [key.pk]
     if action == "approve":
         changed = questions.unapprove_questions(question_ids=pks) if question else cards.unapprove_cards(card_ids=pks)
@@ -108,7 +126,6 @@ def take_back(request: HttpRequest, key: Key, action: str) -> bool:
         changed = questions.restore_questions(question_ids=pks) if question else cards.restore_cards(card_ids=pks)
     message = _("Undone at the review desk.")
     log_rows(key.model, changed, user_id=user_id(request), flag=CHANGE, message=message)
-    return bool(changed)
 
 
 def who_was_first(item: Item) -> str:
@@ -125,6 +142,28 @@ def who_was_first(item: Item) -> str:
     if not item.needs_review:
         return _("%(who)s approved “%(name)s” meanwhile.") % {**named, "who": item.reviewed_by or _("Somebody")}
     return _("%(who)s has “%(name)s” before them now.") % {**named, "who": item.claimed_by or _("Somebody")}
+
+
+def _decided(item: Item, key: Key, action: str, *, by: int) -> bool:
+    """Whether the row is as this person's decision left it."""
+    if action == "approve":
+        return item.deleted_at is None and not item.needs_review and item.reviewed_by_id == by
+    if action == "send_back":
+        return item.deleted_at is None and item.sent_back_at is not None and item.sent_back_by_id == by
+    if item.deleted_at is None:
+        return False
+    # The row does not say who deleted it; its history does.
+    last = _entries(key).filter(action_flag=DELETION).order_by("-pk").first()
+    return last is not None and last.user_id == by
+
+
+def _is_done(request: HttpRequest, item: Item, form: DeskForm, action: str) -> bool:
+    """Whether the reviewer has made this very decision before, with these texts and this reason."""
+    if waits(item) or action == "save" or not _decided(item, Key.of(item), action, by=user_id(request)):
+        return False
+    if action == "send_back" and item.sent_back_reason != request.POST.get("reason", "").strip():
+        return False
+    return action == "delete" or form.stands()
 
 
 def _again(key: Key) -> Item:
@@ -192,19 +231,17 @@ def _sentences(refusal: DomainError) -> list[str]:
     return [str(refusal)]
 
 
-def _moment(request: HttpRequest) -> datetime | None:
-    try:
-        return datetime.fromisoformat(request.POST.get("seen_at", ""))
-    except ValueError:
-        return None
+def _entries(key: Key) -> QuerySet[LogEntry]:
+    content_type = ContentType.objects.get_for_model(key.model)
+    return LogEntry.objects.filter(content_type=content_type, object_id=str(key.pk)).select_related("user")
 
 
-def _who_changed(item: Item, key: Key, since: datetime | None, reviewer: int) -> str:
-    """By the history: whoever changed it last in the back office since the page was made."""
-    entries = LogEntry.objects.filter(
-        content_type=ContentType.objects.get_for_model(key.model), object_id=str(key.pk), action_flag=CHANGE
-    ).exclude(user_id=reviewer)
-    if since is not None and since.tzinfo is not None:
-        entries = entries.filter(action_time__gte=since)
-    entry = entries.select_related("user").order_by("-action_time").first()
-    return str(entry.user) if entry else _("Somebody")
+def _who_changed(item: Item, key: Key, reviewer: int) -> str:
+    """By the history. An entry is written after its change and in the same transaction, so one that is older than the
+    row as it stands belongs to an earlier change, and nobody is named for a change without an entry."""
+    entry = _entries(key).filter(action_flag=CHANGE, action_time__gte=item.updated_at).order_by("-pk").first()
+    if entry is not None and entry.user_id == reviewer:
+        return _("You changed this elsewhere meanwhile, so nothing was done. Look again, and decide again.")
+    return _("%(who)s changed this while you looked at it, so nothing was done. Look again, and decide again.") % {
+        "who": entry.user if entry else _("Somebody")
+    }

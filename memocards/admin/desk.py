@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 from urllib.parse import urlencode
 
+from django.conf import settings
 from django.contrib import messages
 from django.contrib.admin import AdminSite
 from django.core.exceptions import PermissionDenied
@@ -23,7 +24,7 @@ from django.views.decorators.cache import never_cache
 
 from memocards import review
 from memocards.admin.choosing import user_id
-from memocards.admin.decisions import DONE, NEEDS, Passed, Refused, Stale, allowed, decide, take_back
+from memocards.admin.decisions import DONE, NEEDS, Passed, Refused, Stale, allowed, decide, take_back, who_was_first
 from memocards.admin.desk_forms import DeskForm, Difference, desk_form
 from memocards.admin.explanations import standing
 from memocards.admin.markdown import render, render_inline
@@ -32,26 +33,27 @@ from memocards.models import Question
 from memocards.review import KINDS, Item, Key, Pile
 from publish.transactions import in_transaction
 
-# Keys in one request: a page holds two, and what was skipped in one sitting is kept in its address.
+# Keys in one request: a page holds two, and those that came back undecided.
 MOST_KEYS = 200
+# What was skipped is kept in the session. Beyond so many the first of them come again, and the reviewer is told.
+MOST_SKIPPED = 5000
+SKIPPED = "skipped_at_the_desk"
 
 
 @dataclass(frozen=True)
 class Notice:
-    """What is said above a row: why it was not decided. `by` changed it, from what the reviewer saw to what it is."""
+    """What is said above a row: why it was not decided, and what changed from what the reviewer saw to what it is."""
 
     sentences: list[str] = field(default_factory=list)
-    by: str = ""
     differences: list[Difference] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
 class Sitting:
-    """What a page knows and hands on: the part of the pile, how many rows were decided, which were skipped."""
+    """What a page knows and hands on in its address: the part of the pile, how many rows were decided."""
 
     pile: Pile
     done: int = 0
-    skipped: tuple[Key, ...] = ()
 
     @classmethod
     def of(cls, request: HttpRequest, kinds: tuple[str, ...]) -> "Sitting":
@@ -65,7 +67,6 @@ class Sitting:
                 author_id=_number(given.get("author")),
             ),
             done=_number(given.get("done")) or 0,
-            skipped=tuple(_keys(given.get("skipped", ""))),
         )
 
     def query(self, kinds: tuple[str, ...]) -> str:
@@ -76,7 +77,6 @@ class Sitting:
             "source": pile.source,
             "author": pile.author_id,
             "done": self.done,
-            "skipped": " ".join(str(key) for key in self.skipped),
         }
         return urlencode({name: value for name, value in given.items() if value})
 
@@ -99,16 +99,25 @@ class ReviewDesk(View):
         return super().dispatch(request, *args, **kwargs)
 
     def get(self, request: HttpRequest) -> HttpResponse:
-        return self._page(request, self._claim(count=2, besides=self.sitting.skipped))
+        if "again" in request.GET:
+            # What was skipped, too.
+            request.session.pop(SKIPPED, None)
+            return self._redirect()
+        return self._page(request, self._claim(count=2))
 
     def post(self, request: HttpRequest) -> HttpResponse:
         action = request.POST.get("action", "")
         if action == "renew":
-            held = review.renew(_keys(request.POST.get("held", "")), reviewer_id=self.reviewer)
-            return JsonResponse({"held": [str(key) for key in held]})
+            return self._renew(_keys(request.POST.get("held", "")))
+        if action == "next":
+            return self._answer(request, None, "", "")
         key = Key.parse(request.POST.get("key", ""))
         if key is None:
             return self._answer(request, None, _("Nothing was chosen."), "warning")
+        if action == "enter":
+            # The Enter key without a script: the form's first button, which nobody sees, and which never approves.
+            reason = request.POST.get("reason", "").strip()
+            action = "send_back" if reason or not allowed(request, key.kind, "save") else "save"
         if action == "skip":
             return self._skip(request, key)
         if action == "undo":
@@ -127,15 +136,15 @@ class ReviewDesk(View):
         try:
             item, coming, left = act()
         except Passed as passed:
-            return self._answer(request, key, str(passed), "warning")
+            return self._pass(request, key, action, passed)
         except Stale as stale:
-            notice = Notice(by=stale.by, differences=list(stale.differences))
+            notice = Notice([stale.sentence], list(stale.differences))
             return self._again(request, stale.item, stale.form, notice, 409)
         except Refused as refused:
             row = in_transaction(review.lock_item)(key)
             if row is None:
                 return self._answer(request, key, _("This is gone."), "warning")
-            return self._again(request, row, refused.form, Notice(sentences=list(refused.sentences)), 422)
+            return self._again(request, row, refused.form, Notice(list(refused.sentences)), 422)
         if action == "save":
             row = in_transaction(review.claim_one)(key, reviewer_id=self.reviewer)
             return self._again(request, row or item, None, None, 200)
@@ -144,10 +153,36 @@ class ReviewDesk(View):
         undo = {"key": str(key), "action": action}
         return self._respond(request, coming, left, f"{text} {item}", "success", undo)
 
+    def _pass(self, request: HttpRequest, key: Key, action: str, passed: Passed) -> HttpResponse:
+        """A script has what the reviewer wrote, and keeps it on the page; without one it is shown once more."""
+        if not self.scripted and passed.item is not None and action != "delete":
+            form = desk_form(passed.item, request.POST)
+            if form.has_changed() or request.POST.get("reason", "").strip():
+                return self._again(request, passed.item, form, Notice([str(passed)]), 409)
+        return self._answer(request, key, str(passed), "warning")
+
+    def _renew(self, keys: list[Key]) -> JsonResponse:
+        """Which rows of a page are still its reviewer's, or theirs again; of the others, why they are not."""
+
+        @in_transaction
+        def why_not(key: Key) -> str:
+            item = review.lock_item(key) if key.kind in self.kinds else None
+            if item is None:
+                return _("This is gone.")
+            return "" if review.claim_one(key, reviewer_id=self.reviewer) else who_was_first(item)
+
+        held = review.renew(keys, reviewer_id=self.reviewer)
+        gone = {str(key): why for key in keys if key not in held and (why := why_not(key))}
+        return JsonResponse({"held": [str(key) for key in keys if str(key) not in gone], "gone": gone})
+
     def _skip(self, request: HttpRequest, key: Key) -> HttpResponse:
         review.release([key], reviewer_id=self.reviewer)
-        self.sitting = replace(self.sitting, skipped=tuple(dict.fromkeys([*self.sitting.skipped, key])))
-        return self._answer(request, key, "", "")
+        skipped = list(dict.fromkeys([*map(str, self._skipped()), str(key)]))
+        request.session[SKIPPED] = skipped[-MOST_SKIPPED:]
+        if len(skipped) <= MOST_SKIPPED:
+            return self._answer(request, key, "", "")
+        told = _("You have skipped %(count)d rows. The first of them come again.") % {"count": MOST_SKIPPED}
+        return self._answer(request, key, told, "warning")
 
     def _undo(self, request: HttpRequest, key: Key, action: str) -> HttpResponse:
         if key.kind not in self.kinds:
@@ -155,16 +190,19 @@ class ReviewDesk(View):
 
         @in_transaction
         def act() -> Item | None:
-            return review.claim_one(key, reviewer_id=self.reviewer) if take_back(request, key, action) else None
+            take_back(request, key, action)
+            return review.claim_one(key, reviewer_id=self.reviewer)
 
         try:
             item = act()
+        except Passed as passed:
+            return self._answer(request, None, str(passed), "warning")
         except DomainError as refusal:
             return self._answer(request, None, str(refusal), "error")
         if item is None:
             return self._answer(request, None, _("There is nothing to undo any more."), "warning")
         self.sitting = replace(self.sitting, done=max(self.sitting.done - 1, 0))
-        return self._again(request, item, None, Notice(sentences=[_("Undone. It waits for review again.")]), 200)
+        return self._again(request, item, None, Notice([_("Undone. It waits for review again.")]), 200)
 
     # Answers
 
@@ -188,6 +226,9 @@ class ReviewDesk(View):
             )
         if text:
             messages.add_message(request, getattr(messages, level.upper()), text)
+        return self._redirect()
+
+    def _redirect(self) -> HttpResponseRedirect:
         return HttpResponseRedirect(f"{reverse('admin:review')}?{self.sitting.query(self.kinds)}")
 
     def _again(
@@ -232,10 +273,11 @@ class ReviewDesk(View):
             "left": left,
             "done": self.sitting.done,
             "all": self.sitting.done + left,
-            "skipped": " ".join(str(key) for key in self.sitting.skipped),
-            "skipped_count": len(self.sitting.skipped),
             "query": self.sitting.query(self.kinds),
-            "without_skipped": replace(self.sitting, skipped=()).query(self.kinds),
+            "skipped": len(self._skipped()),
+            "can_save": any(allowed(request, kind, "save") for kind in self.kinds),
+            "can_delete": any(allowed(request, kind, "delete") for kind in self.kinds),
+            "csrf_cookie": settings.CSRF_COOKIE_NAME,
         }
         return TemplateResponse(request, "memocards/desk/page.html", context, status=status)
 
@@ -247,6 +289,8 @@ class ReviewDesk(View):
     def _shown(self, item: Item, form: DeskForm | None = None, notice: Notice | None = None) -> dict[str, Any]:
         """A row as the template wants it."""
         key = Key.of(item)
+        # A reason that was written for this row stays with it.
+        written = self.request.POST if self.request.POST.get("key") == str(key) else {}
         shown = {
             "key": str(key),
             "kind": key.kind,
@@ -254,6 +298,7 @@ class ReviewDesk(View):
             "form": form or desk_form(item),
             "editing": form is not None and (form.has_changed() or not form.is_valid()),
             "notice": notice,
+            "reason": written.get("reason", ""),
             "page": reverse(f"admin:memocards_{item._meta.model_name}_change", args=[item.pk]),
             "can_save": allowed(self.request, key.kind, "save"),
             "can_delete": allowed(self.request, key.kind, "delete"),
@@ -266,20 +311,28 @@ class ReviewDesk(View):
                 "explanation": render(item.explanation) if item.explanation.strip() else "",
                 "standing": standing(item),
             }
+        if item.question_id is not None:
+            shown["question_page"] = reverse("admin:memocards_question_change", args=[item.question_id])
         return shown | {"front": render(item.front), "back": render(item.back)}
 
     # The pile
 
-    def _claim(self, *, count: int, besides: Iterable[Key]) -> list[Item]:
-        return review.claim(self.sitting.pile, reviewer_id=self.reviewer, count=count, besides=list(besides))
+    def _skipped(self) -> list[Key]:
+        kept = self.request.session.get(SKIPPED, [])
+        return [key for text in kept if (key := Key.parse(text))]
+
+    def _claim(self, *, count: int, besides: Iterable[Key] = ()) -> list[Item]:
+        left_out = [*self._skipped(), *besides]
+        return review.claim(self.sitting.pile, reviewer_id=self.reviewer, count=count, besides=left_out)
 
     def _next(self, request: HttpRequest, key: Key | None) -> list[Item]:
         """What a page that holds some rows lacks to have two, once `key` has left it."""
-        if not self.scripted:
-            return []
         held = [other for other in _keys(request.POST.get("held", "")) if other != key]
-        besides = [*self.sitting.skipped, *_keys(request.POST.get("skipped", "")), *held, *filter(None, [key])]
-        return self._claim(count=max(2 - len(held), 1), besides=besides)
+        if not self.scripted or len(held) >= 2:
+            return []
+        # Decided on the page, but not here yet.
+        under_way = _keys(request.POST.get("under_way", ""))
+        return self._claim(count=2 - len(held), besides=[*under_way, *held, *filter(None, [key])])
 
 
 def _chosen(pile: Pile, kinds: tuple[str, ...], offered: review.Offered) -> list[str]:

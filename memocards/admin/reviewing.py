@@ -137,8 +137,8 @@ class ReviewedAdmin(SoftDeleteAdmin):
             return [self.dropped_until_approved(seen)]
         return [
             ngettext(
-                "Viewers will show %d row under the new topic.",
-                "Viewers will show %d rows under the new topic.",
+                "Viewers will show up to %d row under the new topic.",
+                "Viewers will show up to %d rows under the new topic.",
                 seen,
             )
             % seen
@@ -177,12 +177,13 @@ class ReviewedAdmin(SoftDeleteAdmin):
         return ngettext("Viewers will drop %d row.", "Viewers will drop %d rows.", seen) % seen
 
     def dropped_until_approved(self, seen: int) -> str:
-        """What another change of so many rows that learners see does, made by somebody who may not approve it."""
+        """What another change of so many rows that learners see does, made by somebody who may not approve it. Which of
+        them are so already is not known before the answer."""
         if not seen:
             return ""
         told = ngettext(
-            "Viewers will drop %d row until it is approved again.",
-            "Viewers will drop %d rows until they are approved again.",
+            "Viewers will drop up to %d row until it is approved again.",
+            "Viewers will drop up to %d rows until they are approved again.",
             seen,
         )
         return told % seen

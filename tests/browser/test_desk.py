@@ -1,15 +1,20 @@
 """The review desk by keyboard, in a browser, as people use it."""
 
+import re
+from datetime import timedelta
 from typing import Any
 
 import pytest
-from playwright.sync_api import Page, expect
+from django.contrib.sessions.models import Session
+from django.utils import timezone
+from playwright.sync_api import Dialog, Page, expect
 
 from memocards import cards
 from memocards.models import MemoCard
 from publish.models import PublishOutbox
-from tests.browser.conftest import Sitter, reviewer
-from tests.factories import MemoCardFactory, QuestionFactory, TopicFactory
+from tests.browser.conftest import Sitter, member_of_staff, reviewer
+from tests.factories import MemoCardFactory, QuestionFactory, TopicFactory, UserFactory
+from tests.memocards.waiting import wait_until
 
 DESK = "/admin/review/"
 MARKDOWN = """מה מודפס?
@@ -42,6 +47,30 @@ def counted(page: Page, done: int, left: int) -> None:
     expect(bar).to_have_js_property("value", done)
 
 
+def pressed(page: Page, key: str, **options: Any) -> None:
+    """A key as a keyboard of another language, or an input method, sends it."""
+    page.evaluate(
+        """options => (document.activeElement || document.body).dispatchEvent(
+          new KeyboardEvent("keydown", { bubbles: true, ...options })
+        )""",
+        {"key": key, **options},
+    )
+
+
+def hold(page: Page) -> None:
+    """The next request waits until the page's letGo(), which sends it, or answers with this status itself."""
+    page.evaluate(
+        """() => {
+          const real = window.fetch;
+          window.fetch = async (...given) => {
+            window.fetch = real;
+            const status = await new Promise(resolve => { window.letGo = resolve; });
+            return status ? new Response("", { status }) : real(...given);
+          };
+        }"""
+    )
+
+
 def test_a_pile_is_reviewed_by_keyboard(sit_down: Sitter) -> None:
     anna = reviewer(username="anna")
     approved, edited, sent, deleted, skipped, last = waiting(6)
@@ -65,9 +94,12 @@ def test_a_pile_is_reviewed_by_keyboard(sit_down: Sitter) -> None:
     front.fill("# Better\n\n**adn** more")
     page.keyboard.press("Control+Enter")
     expect(page.locator("#desk-item .front strong")).to_have_text("adn")
-    page.keyboard.press("e")
+    # Whoever saved from within a field is still there.
+    expect(page.get_by_label("Front:")).to_be_focused()
     page.get_by_label("Front:").fill("**and** more")
+    expect(page.get_by_text("Unsaved changes")).to_be_visible()
     page.keyboard.press("Escape")
+    expect(page.get_by_text("Unsaved changes")).to_be_visible()
     page.keyboard.press("a")
     shown(page, sent)
     counted(page, 2, 4)
@@ -96,10 +128,11 @@ def test_a_pile_is_reviewed_by_keyboard(sit_down: Sitter) -> None:
     page.keyboard.press("a")
     expect(page.get_by_text("Nothing here waits for you.")).to_be_visible()
     counted(page, 5, 1)
-    assert f"skipped=card-{skipped.pk}" in page.url
-    page.get_by_role("link", name="Look again").click()
+    expect(page.locator(".desk-skipped")).to_have_text("1 skipped · look again")
+    page.get_by_role("link", name="Look again", exact=True).click()
     shown(page, skipped)
     counted(page, 5, 1)
+    expect(page.locator(".desk-skipped")).to_be_hidden()
 
     for row in (approved, edited, sent, deleted, skipped, last):
         row.refresh_from_db()
@@ -132,15 +165,24 @@ def test_keys_work_under_a_korean_keyboard_and_not_in_fields(sit_down: Sitter) -
     expect(page.get_by_label("Front:")).to_be_focused()
     page.keyboard.type("adsn")
     shown(page, first)
+    page.get_by_label("Front:").fill(first.front)
+    # The input method's own Escape, which leaves no field.
+    pressed(page, "Escape", isComposing=True)
+    expect(page.get_by_label("Front:")).to_be_focused()
     page.keyboard.press("Escape")
+    expect(page.get_by_label("Front:")).to_be_hidden()
     for modifier in ("Control+d", "Alt+d"):
         page.keyboard.press(modifier)
     shown(page, first)
-    page.evaluate("document.body.dispatchEvent(new KeyboardEvent('keydown', {key: 'ㅜ', code: 'KeyN', bubbles: true}))")
+    pressed(page, "ㅜ", code="KeyN")
     shown(page, second)
-    # On a French keyboard the letter q sits where the A is, and means nothing.
-    page.evaluate("document.body.dispatchEvent(new KeyboardEvent('keydown', {key: 'q', code: 'KeyA', bubbles: true}))")
+    # On a French keyboard the letter q sits where the A is, and means nothing; nor does what AltGr writes.
+    pressed(page, "q", code="KeyA")
+    pressed(page, "æ", code="KeyA")
+    pressed(page, "a", code="KeyA", modifierAltGraph=True)
     shown(page, second)
+    pressed(page, "ф", code="KeyA")
+    expect(page.locator("#desk-message")).to_contain_text("Approved.")
 
 
 def test_two_reviewers_never_see_the_same_row(sit_down: Sitter) -> None:
@@ -168,13 +210,270 @@ def test_a_stale_decision_comes_back_with_the_difference(sit_down: Sitter, expec
     page.goto(DESK)
     cards.update_card(card_id=first.pk, changes={"front": "changed meanwhile"})
     page.keyboard.press("a")
-    expect(page.get_by_role("alert")).to_contain_text("Somebody changed this while you looked at it")
-    expect(page.get_by_role("alert").locator("ins")).to_have_text("changed meanwhile")
-    shown(page, first)
+    expect(page.locator("#desk-message")).to_contain_text("It comes next.")
+    shown(page, second)
     counted(page, 0, 2)
+    page.keyboard.press("a")
+    shown(page, first)
+    expect(page.get_by_role("alert").first).to_contain_text("Somebody changed this while you looked at it")
+    expect(page.get_by_role("alert").locator("ins")).to_have_text("changed meanwhile")
+    # It is deaf until it was read.
+    for key in "adnsa":
+        page.keyboard.press(key)
+    expect(page.get_by_role("button", name="Approve")).to_be_disabled()
+    counted(page, 1, 1)
+    page.keyboard.press("Enter")
+    page.keyboard.press("a")
+    counted(page, 2, 0)
+
+
+def test_what_was_not_read_is_not_decided(sit_down: Sitter, expected_errors: list[str]) -> None:
+    """A row comes back while its reviewer goes on pressing A as quickly as rows come."""
+    expected_errors.append("409 (Conflict)")
+    first, changed, *_others = waiting(6)
+    page = sit_down(reviewer())
+    page.goto(DESK)
+    shown(page, first)
+    cards.update_card(card_id=changed.pk, changes={"front": "nobody read this"})
+    article = page.locator("#desk-item article")
+    while not page.get_by_text("I have read it").is_visible():
+        expect(article).to_be_visible()
+        page.keyboard.press("a")
+    for _ in range(5):
+        page.keyboard.press("a")
+    shown(page, changed)
+    expect(page.locator("#desk[data-busy]")).to_have_count(0)
+    changed.refresh_from_db()
+    assert changed.needs_review
+
+
+def test_what_somebody_types_is_no_command_when_a_decision_fails(sit_down: Sitter, expected_errors: list[str]) -> None:
+    first, second, *_others = waiting(4)
+    page = sit_down(reviewer())
+    page.goto(DESK)
+    hold(page)
+    page.keyboard.press("d")
+    shown(page, second)
+    page.keyboard.press("e")
+    page.keyboard.type("Answers ")
+    page.evaluate("letGo(500)")
+    expect(page.locator("#desk-message")).to_contain_text("The hub did not answer.")
+    page.keyboard.type("and dates ")
+    shown(page, second)
+    expect(page.get_by_label("Front:")).to_have_value("Answers and dates " + second.front)
+    counted(page, 0, 4)
+    page.keyboard.press("Escape")
+    page.keyboard.press("a")
+    shown(page, first)
+    counted(page, 1, 3)
+    page.get_by_role("button", name="I have read it").click()
+    page.keyboard.press("d")
+    counted(page, 2, 2)
+
+
+def test_what_somebody_types_is_no_command_while_they_save(sit_down: Sitter) -> None:
+    first, second, *_others = waiting(4)
+    page = sit_down(reviewer())
+    page.goto(DESK)
+    hold(page)
+    page.keyboard.press("e")
+    front = page.get_by_label("Front:")
+    front.fill("One")
+    page.keyboard.press("Control+Enter")
+    expect(page.locator("#desk-item article")).to_have_attribute("aria-busy", "true")
+    page.keyboard.type(" and")
+    expect(front).to_have_value("One")
+    page.evaluate("letGo()")
+    expect(page.locator("#desk-message")).to_contain_text("Saved.")
+    page.keyboard.type(" and dates")
+    expect(front).to_have_value("One and dates")
+    shown(page, first)
+    page.keyboard.press("Escape")
+
+    # A decision waits for the saving, and is made on what was saved.
+    hold(page)
+    front.focus()
+    page.keyboard.press("Control+Enter")
+    page.keyboard.press("Escape")
+    page.keyboard.press("a")
+    shown(page, first)
+    page.evaluate("letGo()")
+    shown(page, second)
+    counted(page, 1, 3)
+    first.refresh_from_db()
+    assert (first.front, first.needs_review) == ("One and dates", False)
+
+
+def test_what_somebody_types_stays_when_the_row_is_lost(sit_down: Sitter) -> None:
+    first, second, *_others = waiting(4)
+    page = sit_down(reviewer())
+    page.goto(DESK)
+    page.keyboard.press("e")
+    page.keyboard.type("Answers ")
+    cards.approve_cards(card_ids=[first.pk], reviewer_id=None)
+    page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
+    page.keyboard.type("and dates")
+    expect(page.get_by_role("alert")).to_contain_text("Somebody approved")
+    page.keyboard.type("and dates")
+    page.keyboard.press("Escape")
+    for key in "ads":
+        page.keyboard.press(key)
+    shown(page, first)
+    assert "Answers " in page.get_by_label("Front:").input_value()
+    page.on("dialog", lambda dialog: dialog.accept())
+    page.keyboard.press("n")
+    shown(page, second)
+    expect(page.locator("#desk[data-busy]")).to_have_count(0)
+    assert MemoCard.objects.filter(needs_review=True, deleted_at=None).count() == 3
+
+
+def test_an_edit_of_a_row_that_another_reviewer_took_stays(sit_down: Sitter) -> None:
+    first, _second, third, _fourth = waiting(4)
+    anna, ben = reviewer(username="anna"), reviewer(username="ben")
+    page, other = sit_down(anna), sit_down(ben)
+    page.goto(DESK)
+    page.keyboard.press("e")
+    page.get_by_label("Front:").fill("Anna's")
+    MemoCard.objects.update(claimed_until=timezone.now() - timedelta(seconds=1))
+    other.goto(DESK)
+    shown(other, first)
+    page.keyboard.press("Control+Enter")
+    expect(page.get_by_role("alert")).to_contain_text("ben has “Front")
+    expect(page.get_by_label("Front:")).to_have_value("Anna's")
+    expect(page.get_by_label("Front:")).not_to_be_editable()
+    page.keyboard.press("Escape")
+    page.on("dialog", lambda dialog: dialog.accept())
+    page.keyboard.press("n")
+    expect(page.locator(f'#desk-item article[data-key="card-{first.pk}"]')).to_have_count(0)
+    # The second was on her page, too, and is Ben's.
+    page.keyboard.press("a")
+    shown(page, third)
+    expect(page.locator("#desk-message")).to_contain_text("ben has “Front")
+    counted(page, 0, 4)
+
+
+def test_whoever_leaves_is_asked_and_loses_no_decision(sit_down: Sitter) -> None:
+    first, second, third, *_others = waiting(5)
+    page = sit_down(reviewer())
+    asked: list[str] = []
+
+    def go_on(dialog: Dialog) -> None:
+        asked.append(dialog.type)
+        dialog.accept()
+
+    page.on("dialog", go_on)
+    page.goto(DESK)
+    hold(page)
+    page.keyboard.press("a")
+    shown(page, second)
+    page.keyboard.press("a")
+    # What was not answered does not count.
+    counted(page, 0, 5)
+    page.goto("/admin/")
+    assert asked == ["beforeunload"]
+    # The first is held back in the page that is gone; the second went out when the page did.
+    wait_until(lambda: not MemoCard.objects.get(pk=second.pk).needs_review)
+    page.goto(DESK)
+    shown(page, first)
+    page.keyboard.press("e")
+    page.keyboard.type("unsaved")
+    page.goto("/admin/")
+    assert asked == ["beforeunload"] * 2
+    page.goto(DESK)
+    page.keyboard.press("e")
+    page.keyboard.type("unsaved")
+    page.keyboard.press("Escape")
+    page.keyboard.press("n")
+    shown(page, third)
+    assert asked == [*["beforeunload"] * 2, "confirm"]
+
+
+def test_whoever_was_logged_out_logs_in_elsewhere_and_goes_on(sit_down: Sitter) -> None:
+    first, second = waiting(2)
+    anna = reviewer(username="anna")
+    anna.set_password("a password")
+    anna.save()
+    page = sit_down(anna)
+    page.goto(DESK)
+    Session.objects.all().delete()
+    page.keyboard.press("e")
+    page.get_by_label("Front:").fill("Edited")
+    page.keyboard.press("Control+Enter")
+    expect(page.locator("#desk-message")).to_contain_text("You are logged out")
+    expect(page.get_by_label("Front:")).to_have_value("Edited")
+    with page.context.expect_page() as opened:
+        page.get_by_role("link", name="Log in, in a new tab").click()
+    tab = opened.value
+    tab.get_by_label("Username").fill("anna")
+    tab.get_by_label("Password").fill("a password")
+    tab.keyboard.press("Enter")
+    expect(tab).to_have_url(re.compile(r"/admin/$"))
+    # There is another token now.
+    page.bring_to_front()
+    page.get_by_label("Front:").focus()
+    page.keyboard.press("Control+Enter")
+    expect(page.locator("#desk-message")).to_contain_text("Saved.")
+    page.keyboard.press("Escape")
     page.keyboard.press("a")
     shown(page, second)
     counted(page, 1, 1)
+    first.refresh_from_db()
+    assert (first.front, first.needs_review) == ("Edited", False)
+
+
+def test_a_decision_whose_answer_is_lost_counts_once_it_is_known(sit_down: Sitter) -> None:
+    first, second, third = waiting(3)
+    page = sit_down(reviewer())
+    page.goto(DESK)
+    page.evaluate(
+        """() => {
+          const real = window.fetch;
+          window.fetch = async (...given) => {
+            window.fetch = real;
+            await real(...given);
+            throw new TypeError("lost");
+          };
+        }"""
+    )
+    page.keyboard.press("a")
+    expect(page.locator("#desk-message")).to_contain_text("The hub did not answer.")
+    shown(page, second)
+    page.keyboard.press("n")
+    shown(page, first)
+    page.keyboard.press("Enter")
+    page.keyboard.press("a")
+    shown(page, third)
+    expect(page.locator("#desk-message")).to_contain_text("Approved.")
+    counted(page, 1, 2)
+
+
+def test_the_reason_is_typed_right_away(sit_down: Sitter) -> None:
+    rows = waiting(3)
+    page = sit_down(reviewer())
+    page.goto(DESK)
+    page.keyboard.press("s")
+    page.keyboard.type("add dates")
+    expect(page.get_by_label("What is to be mended")).to_have_value("add dates")
+    page.get_by_label("What is to be mended").fill(" ")
+    page.keyboard.press("Enter")
+    expect(page.locator("#desk-message")).to_contain_text("Say in 1 to 500 characters")
+    shown(page, rows[0])
+
+
+def test_with_nothing_to_undo_nothing_is_asked_for(sit_down: Sitter) -> None:
+    first, second, *_others = waiting(8)
+    anna = reviewer()
+    page = sit_down(anna)
+    page.goto(DESK)
+    page.keyboard.press("a")
+    shown(page, second)
+    for _ in range(6):
+        page.keyboard.press("u")
+    shown(page, first)
+    page.keyboard.press("u")
+    expect(page.locator("#desk-message")).to_contain_text("There is nothing to undo any more.")
+    counted(page, 0, 8)
+    assert MemoCard.objects.filter(claimed_by=anna).count() == 3
 
 
 def test_a_hub_that_is_away_loses_nothing(sit_down: Sitter, expected_errors: list[str]) -> None:
@@ -185,12 +484,15 @@ def test_a_hub_that_is_away_loses_nothing(sit_down: Sitter, expected_errors: lis
     page.context.set_offline(True)
     page.keyboard.press("a")
     expect(page.locator("#desk-message")).to_contain_text("The hub did not answer.")
-    shown(page, first)
+    shown(page, second)
     counted(page, 0, 2)
     page.context.set_offline(False)
     page.keyboard.press("a")
-    shown(page, second)
+    shown(page, first)
     counted(page, 1, 1)
+    page.keyboard.press("Enter")
+    page.keyboard.press("a")
+    counted(page, 2, 0)
 
 
 def test_the_pile_is_filtered(sit_down: Sitter) -> None:
@@ -207,7 +509,8 @@ def test_the_pile_is_filtered(sit_down: Sitter) -> None:
 
 
 def test_it_reads_as_learners_see_it(sit_down: Sitter) -> None:
-    waiting(1, front=MARKDOWN, back="세종대왕")
+    author = UserFactory.create(username="u" * 150)
+    waiting(1, front=MARKDOWN, back="세종대왕", source="s" * 200, author=author)
     page = sit_down(reviewer(), viewport={"width": 390, "height": 800})
     page.goto(DESK)
     text = page.locator("#desk-item .front")
@@ -215,6 +518,12 @@ def test_it_reads_as_learners_see_it(sit_down: Sitter) -> None:
     assert text.locator("pre").evaluate("pre => getComputedStyle(pre).direction") == "ltr"
     assert text.locator("pre").evaluate("pre => pre.scrollWidth > pre.clientWidth")
     expect(text.locator("td").last).to_have_css("text-align", "right")
+    # The admin writes the headings of its own tables in capitals.
+    heading = text.locator("th").first
+    assert heading.inner_text() == "Organ"
+    size = text.locator("td").first.evaluate("td => getComputedStyle(td).fontSize")
+    expect(heading).to_have_css("font-size", size)
+    expect(heading).to_have_css("font-weight", "700")
     expect(page.locator("#desk-item .back")).to_contain_text("세종대왕")
     # On a phone what can be decided stays in reach, and nothing pushes the page wide.
     expect(page.get_by_role("button", name="Approve")).to_be_in_viewport()
@@ -222,7 +531,7 @@ def test_it_reads_as_learners_see_it(sit_down: Sitter) -> None:
 
 
 def test_without_scripts_the_buttons_work(sit_down: Sitter) -> None:
-    first, second = waiting(2)
+    first, second, third = waiting(3)
     page = sit_down(reviewer(), java_script_enabled=False)
     page.goto(DESK)
     page.get_by_role("button", name="Approve").click()
@@ -230,10 +539,30 @@ def test_without_scripts_the_buttons_work(sit_down: Sitter) -> None:
     page.locator(".desk-reason summary").click()
     page.get_by_label("What is to be mended").fill("the year")
     page.get_by_role("button", name="Send back to its author").click()
+    page.locator(".desk-edit summary").click()
+    page.get_by_label("Source:").fill("A book")
+    page.get_by_label("Source:").press("Enter")
+    expect(page.locator("#desk-item")).to_contain_text("A book")
+    page.locator(".desk-reason summary").click()
+    page.get_by_label("What is to be mended").fill("the month")
+    page.get_by_label("What is to be mended").press("Enter")
     expect(page.get_by_text("Nothing here waits for you.")).to_be_visible()
-    first.refresh_from_db()
-    second.refresh_from_db()
+    for row in (first, second, third):
+        row.refresh_from_db()
     assert (first.needs_review, second.sent_back_reason) == (False, "the year")
+    assert (third.needs_review, third.sent_back_reason, third.source) == (True, "the month", "A book")
+
+
+def test_the_keys_that_are_named_are_those_that_work(sit_down: Sitter) -> None:
+    [card] = waiting(1)
+    page = sit_down(member_of_staff("approve_memocard"))
+    page.goto(DESK)
+    expect(page.locator(".desk-keys")).to_have_text(
+        re.compile(r"^\s*A\s+approve\s+S\s+send back\s+N\s+skip\s+U\s+undo\s+Esc\s+leave a field\s*$")
+    )
+    for key in "ed":
+        page.keyboard.press(key)
+    shown(page, card)
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

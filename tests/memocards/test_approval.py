@@ -277,12 +277,12 @@ def test_an_author_who_moves_or_tags_is_told_before_and_the_rows_wait_after() ->
             needs_review=False, reviewed_at=LONG_AGO, reviewed_by=UserFactory.create()
         )
         html = asked(author, MemoCard, action, *rows)
-        assert "Viewers will drop 2 rows until they are approved again." in html
+        assert "Viewers will drop up to 2 rows until they are approved again." in html
         answered(author, MemoCard, html, *rows, **given)
         assert [is_approved(row) for row in rows[:2]] == [False, False]
     question = approved_question()
     html = asked(author, Question, "move", question)
-    assert "Viewers will drop 1 row until it is approved again." in html
+    assert "Viewers will drop up to 1 row until it is approved again." in html
     answered(author, Question, html, topic=str(target.pk))
     assert not is_approved(question)
     assert question.topic == target
@@ -292,7 +292,7 @@ def test_a_reviewer_who_moves_or_tags_is_told_what_viewers_show() -> None:
     reviewer, card = member("reviewer"), approved_card()
     for action in ("move", "tag"):
         html = asked(reviewer, MemoCard, action, card)
-        assert "Viewers will show 1" in html
+        assert "Viewers will show up to 1" in html
         assert "until it is approved" not in html
     act(reviewer, MemoCard, "tag", card, query="?state=live", confirmed=token(card), add="new")
     assert is_approved(card)

@@ -1,5 +1,6 @@
 """The review desk: who gets which row, and what a decision writes."""
 
+import re
 from collections.abc import Callable
 from concurrent.futures import Future
 from datetime import timedelta
@@ -10,11 +11,14 @@ import pytest
 from django.contrib.admin.models import LogEntry
 from django.contrib.auth.models import Permission, User
 from django.db import transaction
+from django.forms import model_to_dict
 from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 
 from memocards import cards, questions, review
+from memocards.admin import desk
+from memocards.admin.desk_forms import desk_form
 from memocards.errors import Invalid
 from memocards.models import MemoCard, Question
 from memocards.review import Key, Pile
@@ -193,7 +197,7 @@ def test_a_row_that_somebody_writes_to_is_passed_over_not_waited_for(
 
 @own_transactions
 def test_two_decisions_on_one_row_at_once_are_one(anna: User, in_thread: Callable[..., Future[Any]]) -> None:
-    """Two tabs of one reviewer: the second is told, and nothing is written twice."""
+    """Two tabs of one reviewer: both are told that it is done, and nothing is written twice."""
     card = waiting_card()
     form = opened(logged_in(anna))
     together = Barrier(2)
@@ -205,7 +209,7 @@ def test_two_decisions_on_one_row_at_once_are_one(anna: User, in_thread: Callabl
         return answer
 
     answers = [future.result(timeout=20) for future in [in_thread(approve) for _ in range(2)]]
-    assert sorted(bool(answer["undo"]) for answer in answers) == [False, True]
+    assert [answer["text"] for answer in answers] == [f"Approved. {card}"] * 2
     assert touches() == [("card", card.pk, False)]
     assert LogEntry.objects.count() == 1
 
@@ -366,6 +370,7 @@ def test_a_refused_form_keeps_what_was_written(anna: User) -> None:
     assert not LogEntry.objects.exists()
 
 
+@own_transactions
 @pytest.mark.parametrize("action", ["approve", "send_back", "delete"])
 def test_a_decision_is_undone(anna: User, action: str) -> None:
     card = waiting_card()
@@ -380,7 +385,67 @@ def test_a_decision_is_undone(anna: User, action: str) -> None:
     assert card.sent_back_at is None
     assert card.claimed_by == anna
     assert PublishOutbox.objects.order_by("-id")[0].deleted
-    assert "item" not in decide(client, {"key": undo["key"]}, "undo", undo=undo["action"]).json()
+    again = decide(client, {"key": undo["key"]}, "undo", undo=undo["action"], held=undo["key"]).json()
+    assert again["text"] == "There is nothing to undo any more."
+    assert "item" not in again
+
+
+@own_transactions
+@pytest.mark.parametrize("action", ["approve", "send_back", "delete"])
+def test_only_ones_own_decision_is_undone(anna: User, action: str) -> None:
+    """After Anna's decision the row came back, and Ben decided it again."""
+    card, ben = waiting_card(front="The card"), reviewer("delete_memocard")
+    client, bens = logged_in(anna), logged_in(ben)
+    undo = decide(client, opened(client), action, reason="x").json()["undo"]
+    decide(client, {"key": undo["key"]}, "undo", undo=action)
+    MemoCard.objects.update(claimed_by=None, claimed_until=None)
+    decide(bens, opened(bens), action, reason="y")
+    told = decide(client, {"key": undo["key"]}, "undo", undo=action).json()
+    assert told["text"].startswith("Not undone. ")
+    assert "The card" in told["text"]
+    card.refresh_from_db()
+    assert not review.waits(card)
+    assert "item" in decide(bens, {"key": undo["key"]}, "undo", undo=action).json()
+
+
+@pytest.mark.parametrize("action", ["approve", "send_back", "delete", "save"])
+def test_a_decision_whose_answer_was_lost_is_made_again(anna: User, action: str) -> None:
+    card = waiting_card()
+    client = logged_in(anna)
+    form = opened(client) | {"back": "edited"}
+    first = decide(client, form, action, reason="x").json()
+    card.refresh_from_db()
+    again = decide(client, form, action, reason="x")
+    assert again.status_code == 200
+    assert again.json().get("undo") == first.get("undo")
+    assert again.json()["text"] == first["text"]
+    before = model_to_dict(card)
+    card.refresh_from_db()
+    assert model_to_dict(card) == before
+
+
+@own_transactions
+def test_a_decision_is_not_done_with_another_text_or_reason(anna: User) -> None:
+    approved, sent = waiting_card(), waiting_card()
+    client = logged_in(anna)
+    form = opened(client)
+    decide(client, form, "approve")
+    answer = decide(client, form | {"back": "edited"}, "approve").json()
+    assert answer["text"] == f"{anna.username} approved “{approved}” meanwhile."
+    form = opened(client)
+    decide(client, form, "send_back", reason="x")
+    answer = decide(client, form, "send_back", reason="y").json()
+    assert answer["text"] == f"{anna.username} sent “{sent}” back: x"
+
+
+def test_nothing_to_undo_claims_nothing(anna: User) -> None:
+    rows = [waiting_card() for _ in range(4)]
+    client = logged_in(anna)
+    opened(client)
+    held = f"card-{rows[0].pk} card-{rows[1].pk}"
+    for _ in range(3):
+        assert decide(client, {}, "undo", held=held).json()["next"] == []
+    assert MemoCard.objects.filter(claimed_by=anna).count() == 2
 
 
 def test_a_skipped_row_is_left_to_others(anna: User, ben: User) -> None:
@@ -388,9 +453,37 @@ def test_a_skipped_row_is_left_to_others(anna: User, ben: User) -> None:
     client = logged_in(anna)
     form = opened(client)
     held = f"card-{second.pk}"
-    answer = decide(client, form, "skip", held=held, skipped=f"card-{first.pk}").json()
+    answer = decide(client, form, "skip", held=held, under_way=f"card-{first.pk}").json()
     assert f'data-key="card-{third.pk}"' in answer["next"][0]
     assert claimed(ben, count=3) == [f"card-{first.pk}"]
+
+
+def test_hundreds_of_skipped_rows_do_not_come_again(anna: User) -> None:
+    topic = TopicFactory.create()
+    rows: list[MemoCard] = MemoCardFactory.create_batch(230, needs_review=True, topic=topic)
+    client = logged_in(anna)
+    came = [opened(client)["key"]]
+    while came[-1]:
+        told = decide(client, {"key": came[-1]}, "skip", held=came[-1]).json()
+        came.append(Form(told["next"][0]).data["key"] if told["next"] else "")
+    assert came == [*(f"card-{row.pk}" for row in rows), ""]
+    assert "Nothing here waits for you." in client.get(DESK).content.decode()
+    answer = client.get(f"{DESK}?again=1&done=3&kind=card")
+    assert answer["Location"] == f"{DESK}?kind=card&done=3"
+    assert opened(client)["key"] == came[0]
+
+
+def test_who_skips_too_many_is_told_that_they_come_again(anna: User, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(desk, "MOST_SKIPPED", 2)
+    rows = [waiting_card() for _ in range(4)]
+    client = logged_in(anna)
+    answers = [decide(client, {"key": f"card-{row.pk}"}, "skip").json() for row in rows[:3]]
+    assert [answer["text"] for answer in answers] == [
+        "",
+        "",
+        "You have skipped 2 rows. The first of them come again.",
+    ]
+    assert f'data-key="card-{rows[0].pk}"' in answers[2]["next"][0]
 
 
 @own_transactions
@@ -407,8 +500,40 @@ def test_without_a_script_the_same_forms_work(anna: User) -> None:
     assert again.status_code == 422
     assert "what is to be mended" in again.content.decode()
     answer = client.post(DESK + "?done=1", form | {"action": "skip"})
-    assert answer["Location"] == f"{DESK}?done=1&skipped=card-{second.pk}"
+    assert answer["Location"] == f"{DESK}?done=1"
     assert "was skipped" in client.get(answer["Location"]).content.decode()
+
+
+@own_transactions
+def test_the_enter_key_without_a_script_never_approves(anna: User) -> None:
+    first, second = waiting_card(), waiting_card()
+    client = logged_in(anna)
+    html = client.get(DESK).content.decode()
+    assert re.findall(r'name="action"\s+value="(\w+)"', html)[0] == "enter"
+    client.post(DESK, opened(client) | {"action": "enter", "back": "edited"})
+    client.post(DESK, opened(client) | {"action": "enter", "reason": "The year."})
+    first.refresh_from_db()
+    assert (first.needs_review, first.back, first.sent_back_reason) == (True, "edited", "The year.")
+    MemoCard.objects.update(claimed_by=None, claimed_until=None)
+    client = logged_in(reviewer())
+    form = opened(client)
+    assert form["key"] == f"card-{second.pk}"
+    answer = client.post(DESK, form | {"action": "enter"})
+    assert answer.status_code == 422
+    assert MemoCard.objects.get(pk=second.pk).needs_review
+
+
+@own_transactions
+def test_without_a_script_what_was_written_is_kept_too(anna: User, ben: User) -> None:
+    card = waiting_card()
+    client = logged_in(anna)
+    form = opened(client)
+    MemoCard.objects.update(claimed_by=ben)
+    html = client.post(DESK, form | {"action": "approve", "back": "edited", "reason": "why"}).content.decode()
+    assert f"{ben.username} has “{card}” before them now." in html
+    assert "edited</textarea>" in html
+    assert 'value="why"' in html
+    assert client.post(DESK, form | {"action": "approve"}).status_code == 302
 
 
 # Two people
@@ -451,6 +576,56 @@ def test_a_stale_decision_on_a_question_keeps_the_choices_apart(anna: User) -> N
     assert (question.stem, question.choices, question.answer) == ("Mine?", ["a", "b", "c"], 3)
 
 
+@own_transactions
+def test_a_row_that_was_moved_meanwhile_is_stale(anna: User) -> None:
+    """What a reviewer vouches for includes where the row belongs."""
+    question, other = QuestionFactory.create(stem="The question?"), TopicFactory.create(name="Elsewhere")
+    card = waiting_card(question=question, topic=question.topic)
+    client = logged_in(anna)
+    form = opened(client)
+    cards.update_card(card_id=card.pk, changes={"topic_id": other.pk, "question_id": None})
+    answer = decide(client, form, "approve")
+    assert answer.status_code == 409
+    html = answer.json()["item"]
+    assert f"<del>{question.topic.name}</del> <ins>Elsewhere</ins>" in html
+    assert "<del>The question?</del> <ins>–</ins>" in html
+    assert MemoCard.objects.get(pk=card.pk).needs_review
+    assert decide(client, Form(html).data, "approve").status_code == 200
+
+
+@pytest.mark.parametrize("model", review.VOUCHED_FOR)
+def test_all_that_a_reviewer_vouches_for_is_compared(model: Any) -> None:
+    form = desk_form(model())
+    compared = {*form.fields, *(f"{name.removeprefix('seen-')}_id" for name, _value in form.links())}
+    assert compared >= review.VOUCHED_FOR[model]
+
+
+@own_transactions
+def test_nobody_is_named_for_a_change_that_is_not_theirs(anna: User, admin_user: User, admin_client: Client) -> None:
+    card = waiting_card()
+    page = reverse("admin:memocards_memocard_change", args=[card.pk])
+    admin_client.post(page, Form(admin_client.get(page).content.decode()).data | {"front": "theirs"})
+    assert LogEntry.objects.get().user == admin_user
+    client = logged_in(anna)
+    form = opened(client)
+    # As a program does it, without an entry in the history.
+    cards.update_card(card_id=card.pk, changes={"front": "a program's"})
+    html = decide(client, form, "approve").json()["item"]
+    assert "Somebody changed this" in html
+    assert f"{admin_user.username} changed this" not in html
+
+
+@own_transactions
+def test_what_the_reviewer_changed_elsewhere_is_told_so(anna: User) -> None:
+    waiting_card()
+    client = logged_in(anna)
+    form = opened(client)
+    decide(client, form | {"front": "in another tab"}, "save")
+    answer = decide(client, form, "approve")
+    assert answer.status_code == 409
+    assert "You changed this elsewhere meanwhile" in answer.json()["item"]
+
+
 def test_what_is_not_shown_makes_nothing_stale(anna: User) -> None:
     """An explanation that is being written elsewhere does not stop a reviewer."""
     question = waiting_question()
@@ -482,7 +657,21 @@ def test_a_row_that_another_reviewer_took_over_is_theirs(anna: User, ben: User) 
     assert decide(client, form, "approve").json()["text"] == f"{ben.username} has “The card” before them now."
     card.refresh_from_db()
     assert card.needs_review
-    assert decide(client, {}, "renew", held=f"card-{card.pk} nonsense question-9").json() == {"held": []}
+    answer = decide(client, {}, "renew", held=f"card-{card.pk} nonsense question-9").json()
+    assert answer["held"] == []
+    assert answer["gone"] == {
+        f"card-{card.pk}": f"{ben.username} has “The card” before them now.",
+        "question-9": "This is gone.",
+    }
+
+
+def test_a_row_that_was_given_up_is_claimed_again_by_renewing(anna: User, ben: User) -> None:
+    card = waiting_card()
+    opened(logged_in(anna))
+    review.release([Key.of(card)], reviewer_id=anna.pk)
+    told = decide(logged_in(anna), {}, "renew", held=f"card-{card.pk}").json()
+    assert told == {"held": [f"card-{card.pk}"], "gone": {}}
+    assert claimed(ben) == []
 
 
 # Permissions
@@ -499,7 +688,10 @@ def test_the_desk_is_for_those_who_may_approve(ben: User) -> None:
     # Ben may approve and change, not delete.
     client = logged_in(ben)
     form = opened(client)
-    assert 'value="delete"' not in client.get(DESK).content.decode()
+    html = client.get(DESK).content.decode()
+    assert 'value="delete"' not in html
+    assert "<kbd>D</kbd>" not in html
+    assert "<kbd>E</kbd>" in html
     assert decide(client, form, "delete").status_code == 403
     assert decide(client, {"key": form["key"]}, "undo", undo="delete").status_code == 403
     assert MemoCard.objects.get().deleted_at is None

@@ -4,7 +4,11 @@ import re
 from html.parser import HTMLParser
 
 # What an attribute says is seen or read out, too; the desk's script shows what its data say.
-SPOKEN_ATTRIBUTES = {"title", "placeholder", "aria-label", "alt", "label", "data-away", "data-lost", "data-undo"}
+SPOKEN_ATTRIBUTES = {
+    *("title", "placeholder", "aria-label", "alt", "label"),
+    *("data-away", "data-out", "data-login", "data-behind", "data-reason", "data-returned", "data-read"),
+    *("data-onward", "data-saved", "data-leave", "data-drop", "data-nothing", "data-undo"),
+}
 UNSEEN = {"script", "style"}
 # Keys of the keyboard, and values as a program writes them.
 AS_IS = {"kbd", "code", "pre"}
