@@ -4,6 +4,7 @@ Knows nothing of the database, and must be called outside any transaction: an an
 """
 
 import asyncio
+import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +15,8 @@ from memocards.models import TEXT_LIMIT
 
 _REASON_LIMIT = 500
 _LONGEST_WAIT_SECONDS = 3600.0
+# Fillers of Hangul, and Braille without a dot.
+_BLANK_LETTERS = frozenset("\u115f\u1160\u3164\uffa0\u2800")
 
 _INSTRUCTIONS = (
     "You explain exam questions to learners. You are given a question, its numbered choices and the number of the "
@@ -71,6 +74,8 @@ async def _request(content: Content) -> Any:
     # A third of a second, which only the worker should pay.
     import openai
 
+    from memocards.explaining import bounds
+
     client = openai.AsyncOpenAI(
         base_url=settings.LLM_BASE_URL,
         # The package will not begin without one.
@@ -78,9 +83,10 @@ async def _request(content: Content) -> Any:
         timeout=settings.LLM_TIMEOUT_SECONDS,
         # Attempts are counted, spaced and shown by work.py.
         max_retries=0,
+        http_client=bounds.client(settings.LLM_TIMEOUT_SECONDS),
     )
     # What the package would take from the environment is meant for somebody else.
-    headers: dict[str, Any] = {"OpenAI-Organization": openai.Omit(), "OpenAI-Project": openai.Omit()}
+    headers: dict[str, Any] = {"OpenAI-Organization": openai.Omit(), "OpenAI-Project": openai.Omit(), **bounds.AS_IT_IS}
     if not settings.LLM_API_KEY:
         headers["Authorization"] = openai.Omit()
     messages: Any = messages_for(content)
@@ -89,6 +95,8 @@ async def _request(content: Content) -> Any:
             return await client.chat.completions.create(
                 model=settings.LLM_MODEL, messages=messages, extra_headers=headers
             )
+    except NoAnswer:
+        raise
     except openai.APITimeoutError:
         raise TimeoutError from None
     except openai.APIStatusError as error:
@@ -107,19 +115,21 @@ async def _request(content: Content) -> Any:
 def _text_of(completion: Any) -> str:
     try:
         choice = completion.choices[0]
-        text, ending = choice.message.content, choice.finish_reason
+        text, ending = choice.message.content, getattr(choice, "finish_reason", None)
     except (AttributeError, IndexError, KeyError, TypeError):
         raise NoAnswer("The endpoint's answer is not a chat completion of the OpenAI protocol.") from None
-    if ending == "length":
+    if ending in ("length", "max_tokens"):
         raise NoAnswer("The answer was cut off: the endpoint's limit of tokens is too low for it.")
     if ending == "content_filter":
         raise NoAnswer("The endpoint's content filter withheld the answer.")
-    if text is None or text == "":
+    if ending not in (None, "stop"):
+        raise NoAnswer(f'The answer did not end by itself: the endpoint says {ending!r} instead of "stop".')
+    if text is None:
         raise NoAnswer("The answer was empty.")
     if not isinstance(text, str):
         raise NoAnswer("The endpoint's answer is not a chat completion of the OpenAI protocol.")
     text = text.strip()
-    if not text:
+    if not any(map(_is_visible, text)):
         raise NoAnswer("The answer was empty.")
     if len(text) > TEXT_LIMIT:
         raise NoAnswer(f"The answer has {len(text):,} characters, and an explanation at most {TEXT_LIMIT:,}.")
@@ -130,6 +140,11 @@ def _text_of(completion: Any) -> str:
     except UnicodeEncodeError:
         raise NoAnswer("The answer holds half a character (a lone surrogate).") from None
     return text
+
+
+def _is_visible(character: str) -> bool:
+    """Whether it leaves ink: a letter, a digit, punctuation or a sign, and none of those that are made to be blank."""
+    return unicodedata.category(character)[0] in "LNPS" and character not in _BLANK_LETTERS
 
 
 def _message_in(body: object) -> str:

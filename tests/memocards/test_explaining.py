@@ -1,5 +1,6 @@
 """Explanations by a worker: against a local server that speaks the protocol, a real database, real processes."""
 
+import gzip
 import json
 import logging
 import os
@@ -42,7 +43,7 @@ CONTENT = Content("한국에서 가장 긴 강은?", ("한강", "낙동강"), 2)
 Start = Callable[..., Future[Any]]
 
 
-def completion(text: Any = "Because.", ending: str = "stop") -> dict[str, Any]:
+def completion(text: Any = "Because.", ending: Any = "stop") -> dict[str, Any]:
     return {
         "id": "chatcmpl-1",
         "object": "chat.completion",
@@ -53,7 +54,8 @@ def completion(text: Any = "Because.", ending: str = "stop") -> dict[str, Any]:
 
 
 class Reply:
-    """One answer of the endpoint: a JSON body unless `raw` bytes are given; `cut`: hang up so many bytes early."""
+    """One answer of the endpoint: a JSON body unless `raw` bytes are given; `cut`: hang up so many bytes early;
+    `endless`: send them over and over."""
 
     def __init__(
         self,
@@ -64,9 +66,10 @@ class Reply:
         kind: str = "application/json",
         cut: int = 0,
         drip: bool = False,
+        endless: bool = False,
         **headers: str,
     ) -> None:
-        self.status, self.kind, self.cut, self.drip = status, kind, cut, drip
+        self.status, self.kind, self.cut, self.drip, self.endless = status, kind, cut, drip, endless
         self.raw = json.dumps(completion() if body is None else body).encode() if raw is None else raw
         self.headers = {name.replace("_", "-"): value for name, value in headers.items()}
 
@@ -113,7 +116,8 @@ class Endpoint:
             def _send(self, reply: Reply) -> None:
                 self.send_response(reply.status)
                 self.send_header("Content-Type", reply.kind)
-                self.send_header("Content-Length", str(len(reply.raw) + reply.cut))
+                if not reply.endless:
+                    self.send_header("Content-Length", str(len(reply.raw) + reply.cut))
                 for name, value in reply.headers.items():
                     self.send_header(name, value)
                 self.end_headers()
@@ -122,6 +126,9 @@ class Endpoint:
                         self.wfile.write(bytes([byte]))
                         self.wfile.flush()
                         time.sleep(0.05)
+                elif reply.endless:
+                    while True:
+                        self.wfile.write(reply.raw)
                 else:
                     self.wfile.write(reply.raw)
                 self.close_connection = True
@@ -289,10 +296,14 @@ def test_without_a_key_none_is_sent(server: Endpoint, settings: Settings, monkey
         (Reply(completion(17)), "is not a chat completion"),
         (Reply(cut=10), "could not be reached, or hung up"),
         (Reply(completion("Because", "length")), "was cut off"),
+        (Reply(completion("Because", "max_tokens")), "was cut off"),
+        (Reply(completion("Because", "tool_calls")), "says 'tool_calls' instead of \"stop\""),
+        (Reply(completion("Because", ["stop"])), "says ['stop'] instead of \"stop\""),
         (Reply(completion("", "content_filter")), "withheld"),
         (Reply(completion("")), "was empty"),
         (Reply(completion(None)), "was empty"),
         (Reply(completion(" \n")), "was empty"),
+        (Reply(completion("\u200b\u2060 \ufeff\u00ad\ufe0f\u3164\x1f")), "was empty"),
         (Reply(completion("x" * (TEXT_LIMIT + 1))), "has 20,001 characters"),
         (Reply(completion("a\x00b")), "NUL"),
         (Reply(completion("a\ud800b")), "half a character"),
@@ -311,6 +322,37 @@ def test_what_is_no_answer_ends_in_a_sentence(reply: Reply, reason: str, server:
 def test_an_answer_of_the_greatest_length_is_one(server: Endpoint) -> None:
     server.replies = [Reply(completion("가" * TEXT_LIMIT))]
     assert len(ask(CONTENT)) == TEXT_LIMIT
+
+
+@pytest.mark.parametrize("status", [200, 500])
+def test_an_answer_without_end_is_read_up_to_a_limit(status: int, server: Endpoint) -> None:
+    server.replies = [Reply(raw=b" " * 65_536, status=status, endless=True)]
+    with pytest.raises(NoAnswer, match="is longer than 1,048,576 bytes"):
+        ask(CONTENT)
+
+
+@pytest.mark.parametrize("status", [200, 500])
+def test_a_compressed_answer_is_not_unpacked(status: int, server: Endpoint) -> None:
+    bomb = gzip.compress(b" " * 10_000_000)
+    server.replies = [Reply(raw=bomb, status=status, Content_Encoding="gzip")]
+    with pytest.raises(NoAnswer, match="is compressed"):
+        ask(CONTENT)
+    [(headers, _body)] = server.requests
+    assert headers["Accept-Encoding"] == "identity"
+
+
+@pytest.mark.parametrize("status", [301, 302, 307, 308])
+def test_a_redirect_is_not_followed(status: int, server: Endpoint) -> None:
+    server.replies = [Reply(status=status, Location=f"{server.url}/chat/completions"), Reply()]
+    with pytest.raises(NoAnswer, match=rf"redirects \(status {status}\)"):
+        ask(CONTENT)
+    assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize("choice", [{"finish_reason": None}, {}])
+def test_an_ending_may_be_left_out(choice: dict[str, Any], server: Endpoint) -> None:
+    server.replies = [Reply({"choices": [{**choice, "message": {"content": "Because."}}]})]
+    assert ask(CONTENT) == "Because."
 
 
 def test_a_long_refusal_is_shortened(server: Endpoint) -> None:
