@@ -6,7 +6,6 @@ so that importing a newer package into Anki updates the notes that are there.
 
 import itertools
 import json
-import os
 import sqlite3
 import tempfile
 import zipfile
@@ -20,8 +19,9 @@ import genanki
 from django.db.models import Exists, OuterRef, QuerySet
 from django.utils import timezone
 
-from memocards.exporting.anki_html import as_html
+from memocards.exporting.anki_html import as_html, without_controls
 from memocards.exporting.anki_scheduling import write_scheduling
+from memocards.exporting.replacing import replacing
 from memocards.exporting.selection import AT_ONCE, cards_of
 from memocards.models import LearnerSettings, MemoCard, Topic
 
@@ -77,6 +77,11 @@ def guid_of(card: MemoCard, *, is_taken: bool) -> str:
     """
     if card.external_id and not is_taken:
         return card.external_id
+    return made_guid(card)
+
+
+def made_guid(card: MemoCard) -> str:
+    """The guid of a card that needs one of its own. An import knows it again."""
     return str(genanki.guid_for("studyhub", card.pk, card.created_at.isoformat()))
 
 
@@ -97,7 +102,8 @@ def _write_notes(
             note = genanki.Note(
                 model=note_type,
                 fields=[as_html(card.front), as_html(card.back)],
-                tags=["_".join(tag.split()) for tag in card.tags],
+                # Anki parts tags by blanks.
+                tags=["_".join(without_controls(tag).split()) for tag in card.tags],
                 guid=guid_of(card, is_taken=card.pk in taken),
                 due=len(card_ids) + 1,
             )
@@ -118,7 +124,7 @@ def _taken(cards: QuerySet[MemoCard]) -> set[int]:
 def _deck(topic: Topic, note_type: genanki.Model) -> genanki.Deck:
     # From key and time of creation: a renamed topic stays the same deck, and another hub's is another.
     number = int.from_bytes(genanki.guid_for("studyhub", topic.pk, topic.created_at.isoformat()).encode()[:5])
-    deck = genanki.Deck((1 << 41) + number, topic.name, as_html(topic.description))
+    deck = genanki.Deck((1 << 41) + number, without_controls(topic.name), as_html(topic.description))
     deck.add_model(note_type)
     return deck
 
@@ -140,15 +146,6 @@ def _note_type() -> genanki.Model:
 
 
 def _pack(collection: Path, path: Path) -> None:
-    """Beside its place first: whoever looks there finds the old package or the whole new one."""
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    os.close(handle)
-    try:
-        with zipfile.ZipFile(name, "w", zipfile.ZIP_DEFLATED) as archive:
-            archive.write(collection, "collection.anki2")
-            archive.writestr("media", json.dumps({}))
-        Path(name).chmod(0o644)
-        Path(name).replace(path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
+    with replacing(path) as name, zipfile.ZipFile(name, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.write(collection, "collection.anki2")
+        archive.writestr("media", json.dumps({}))

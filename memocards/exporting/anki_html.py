@@ -1,15 +1,39 @@
 """Markdown as the HTML of an Anki field."""
 
+import html
+import re
+from typing import Final
+
 from markdown_it import MarkdownIt
 
 # As the viewer reads it, without raw HTML: what looks like a tag is text. Images would be fetched from elsewhere.
 _markdown = MarkdownIt("commonmark", {"html": False}).enable(["table", "strikethrough"]).disable("image")
 
+# U+001F is the end of a field in Anki, and nobody sees the others. Those that end a line or a page still do.
+_CONTROLS: Final = {
+    **dict.fromkeys([*range(0x20), 0x7F], "\ufffd"),
+    **dict.fromkeys((0x0B, 0x0C), "\n"),
+    **{ord(kept): kept for kept in "\t\n\r"},
+}
+_NOTHING: Final = re.compile(r"(?:<(?!hr\b)[^>]*>|\s)*")
+
 
 def as_html(text: str) -> str:
-    """The HTML of a text. A single paragraph stands without `<p>`, as a person would have typed it into Anki."""
-    html: str = _markdown.render(text).strip()
-    if html.startswith("<p>") and html.endswith("</p>") and html.count("<p>") == 1:
-        html = html.removeprefix("<p>").removesuffix("</p>")
+    """The HTML of a text. A single paragraph stands without `<p>`, as a person would have typed it into Anki.
+
+    Where there would be nothing to see, as of `[x]: http://y`, it is the text as it is written: of an empty front Anki
+    makes no card.
+    """
+    text = without_controls(text)
+    made: str = _markdown.render(text).strip()
+    if _NOTHING.fullmatch(made):
+        made = html.escape(text.strip(), quote=False).replace("\n", "<br>")
+    elif made.startswith("<p>") and made.endswith("</p>") and made.count("<p>") == 1:
+        made = made.removeprefix("<p>").removesuffix("</p>")
     # Anki would play these.
-    return html.replace("[sound:", "[<!-- -->sound:").replace("[anki:", "[<!-- -->anki:")
+    return made.replace("[sound:", "[<!-- -->sound:").replace("[anki:", "[<!-- -->anki:")
+
+
+def without_controls(text: str) -> str:
+    """The text with U+FFFD for control characters, of which Anki takes no more than tab and line end."""
+    return text.translate(_CONTROLS)

@@ -6,11 +6,15 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final, TextIO
 
 from memocards.exporting.selection import AT_ONCE, cards_of, questions_of
+from memocards.importing import Markup
+from memocards.importing.names import name_of
 from memocards.models import ExplanationStatus, MemoCard, Question, Topic
 
 CONTENT_FORMATS: Final = ("csv", "tsv", "jsonl")
-CARD_COLUMNS: Final = ("topic", "external_id", "front", "back", "tags", "source")
-QUESTION_COLUMNS: Final = ("topic", "external_id", "stem", "choices", "answer", "explanation", "source")
+CARD_COLUMNS: Final = ("topic", "external_id", "front", "back", "tags", "source", "markup")
+QUESTION_COLUMNS: Final = ("topic", "external_id", "stem", "choices", "answer", "explanation", "source", "markup")
+# The texts are as the hub has them: what looks like HTML in them is text, and a blank at an end is no slip.
+_MARKUP: Final = {"markup": Markup.EXACT.value}
 
 
 def export_content(
@@ -24,8 +28,8 @@ def export_content(
 ) -> int:
     """Write the live cards, or the questions, of these topics. Returns how many.
 
-    `waiting`: those that wait for review too. A row without an external id gets one from its primary key, so that the
-    file can be imported twice. Rows are read as they are written, however many there are.
+    `waiting`: those that wait for review too. A row without an external id gets a name by which this hub knows it
+    again, and another hub its own copy. Rows are read as they are written, however many there are.
     """
     columns = QUESTION_COLUMNS if questions else CARD_COLUMNS
     write = _lines(out) if format == "jsonl" else _table(out, columns, "\t" if format == "tsv" else ",")
@@ -50,11 +54,12 @@ def _rows(topics: Sequence[Topic], *, questions: bool, waiting: bool) -> Iterato
 def _card(topic: Topic, card: MemoCard) -> dict[str, Any]:
     return {
         "topic": topic.name,
-        "external_id": card.external_id or f"card-{card.pk}",
+        "external_id": name_of(card),
         "front": card.front,
         "back": card.back,
         "tags": card.tags,
         "source": card.source,
+        **_MARKUP,
     }
 
 
@@ -62,12 +67,13 @@ def _question(topic: Topic, question: Question) -> dict[str, Any]:
     ready = question.explanation_status == ExplanationStatus.READY
     return {
         "topic": topic.name,
-        "external_id": question.external_id or f"question-{question.pk}",
+        "external_id": name_of(question),
         "stem": question.stem,
         "choices": question.choices,
         "answer": question.answer,
         "explanation": question.explanation if ready else "",
         "source": question.source,
+        **_MARKUP,
     }
 
 

@@ -15,6 +15,7 @@ from django.utils import timezone
 from memocards.errors import NotFound
 from memocards.exporting import export_anki, export_content, live_topics
 from memocards.importing import Kind, preview, read
+from memocards.importing.names import name_of
 from memocards.models import CardProgress, LearnerSettings, MemoCard, Topic
 from memocards.scheduling import StudyClock
 from tests.factories import (
@@ -95,7 +96,7 @@ def test_only_what_is_live_unless_asked(topic: Topic) -> None:
     MemoCardFactory.create(topic=topic, needs_review=True)
     MemoCardFactory.create()
     lines = exported([topic], "jsonl").splitlines()
-    assert [json.loads(line)["external_id"] for line in lines] == [f"card-{card.pk}"]
+    assert [json.loads(line)["external_id"] for line in lines] == [name_of(MemoCard.objects.get(pk=card.pk))]
     assert len(exported([topic], "jsonl", waiting=True).splitlines()) == 2
 
 

@@ -15,7 +15,10 @@ class Command(BaseCommand):
     help = (
         "Writes the cards of topics as an Anki package, one deck for each topic. --learner adds that learner's "
         "scheduling and review history; a card that is never due again is suspended in it. Guids are stable: importing "
-        "a newer package into Anki updates the notes that are there."
+        "a newer package into Anki updates the notes that are there, and importing one here finds the cards again. "
+        "Anki's tags have no blanks: `a b` becomes `a_b`, and stays so where it comes back; and tags that differ in "
+        "capitals only are one tag to Anki. Control characters become U+FFFD. A side on which nothing would show, such "
+        "as a mere definition of a link, shows its source."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:

@@ -1,19 +1,23 @@
 import sys
 from argparse import ArgumentParser
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
 from memocards.errors import DomainError
-from memocards.exporting import CONTENT_FORMATS, export_content, live_topics
+from memocards.exporting import CONTENT_FORMATS, export_content, live_topics, replacing
+from memocards.models import Topic
 from publish.management.progress import Progress
 
 
 class Command(BaseCommand):
     help = (
-        "Writes the cards of topics, or their questions, as CSV, TSV or JSON Lines: what import_cards and "
-        "import_questions read again."
+        "Writes the cards of topics, or their questions, as CSV, TSV or JSON Lines, in UTF-8: what import_cards and "
+        "import_questions read again. Every text comes back exactly as it is: the column `markup` says `exact` of each "
+        "row. A row without an external id gets a name by which an import into this hub, or into a restored copy of "
+        "it, finds the row again; for any other hub it is an id like others."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
@@ -34,14 +38,28 @@ class Command(BaseCommand):
             raise CommandError(str(error)) from error
         wanted = {"format": chosen, "questions": options["questions"], "waiting": options["waiting"]}
         if path is None:
-            export_content(topics, sys.stdout, **wanted)
+            _to_standard_output(topics, **wanted)
             return
         try:
             with (
-                path.open("w", encoding="utf-8", newline="") as out,
+                replacing(path) as beside,
+                beside.open("w", encoding="utf-8", newline="") as out,
                 Progress(path.name, total=None, unit="rows", stream=self.stderr) as bar,
             ):
                 count = export_content(topics, out, **wanted, on_written=bar.advance)
         except OSError as error:
             raise CommandError(f"{path} cannot be written: {error.strerror}.") from error
         self.stdout.write(f"{path}: {count:,} rows.")
+
+
+def _to_standard_output(topics: Sequence[Topic], **wanted: Any) -> None:
+    try:
+        # Not sys.stdout itself: the terminal's encoding may lack a letter, and Python would try again at its exit to
+        # write what could not be written.
+        with open(sys.stdout.fileno(), "w", encoding="utf-8", newline="", closefd=False) as out:
+            export_content(topics, out, **wanted)
+    except BrokenPipeError:
+        # Whoever reads has seen enough, such as `head`.
+        return
+    except OSError as error:
+        raise CommandError(f"Standard output cannot be written: {error.strerror}.") from error

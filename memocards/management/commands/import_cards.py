@@ -7,7 +7,9 @@ class Command(ImportCommand):
     help = (
         "Imports cards from CSV, TSV, XLSX, JSON Lines, an Anki package (.apkg, .colpkg) or Anki's text export. They "
         "wait for review. A card is known by its external id (Anki's guid; without one, made from its front), so "
-        "importing a file again changes only what changed in it. Anki's decks are topics, nested ones by their whole "
+        "importing a file again changes only what changed in it; so does importing an export of this hub. Texts are "
+        "Markdown, and HTML in them becomes Markdown; where a column `markup` says `exact`, as in exports, they are "
+        "stored as they stand; where it says `html`, all is HTML. Anki's decks are topics, nested ones by their whole "
         "name, unless --topic puts all cards into one. A bad row keeps the whole file out, unless --skip-bad."
     )
     kind = Kind.CARD

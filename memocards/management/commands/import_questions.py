@@ -6,7 +6,10 @@ from memocards.importing.rows import Kind
 class Command(ImportCommand):
     help = (
         "Imports questions from CSV, TSV, XLSX or JSON Lines. They wait for review. A question is known by its "
-        "external id (without one, made from its stem), so importing a file again changes only what changed in it. "
+        "external id (without one, made from its stem), so importing a file again changes only what changed in it; "
+        "so does importing an export of this hub. Texts are Markdown, and HTML in them becomes Markdown; where a "
+        "column `markup` says `exact`, as in exports, they are stored as they stand; where it says `html`, all is "
+        "HTML. "
         "Choices are a list, an object of letters and texts, or columns a, b, c …; the answer is a letter, or a number "
         "from 1. A bad row keeps the whole file out, unless --skip-bad."
     )
