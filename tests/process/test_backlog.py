@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from statistics import median
 from typing import Any
 
 import psycopg
@@ -60,22 +61,41 @@ def _fill_outbox(rows: int) -> None:
         cursor.execute("ANALYZE publish_outbox")
 
 
-def test_a_held_vacuum_horizon_costs_a_batch_no_more_at_the_end_than_at_the_beginning(
-    elsewhere: psycopg.Connection[Any],
-) -> None:
+def _drain(worker: Relay) -> list[int]:
+    """Fill the outbox and drain it; the buffers of each look at it."""
     _fill_outbox(BATCH * BATCHES)
-    elsewhere.execute("SELECT count(*) FROM publish_outbox")  # its snapshot still sees them all, until it ends
-    work, worker = Work(), Relay(BATCH)
+    work = Work()
     with connection.execute_wrapper(work):
         # As the command does: ask whether there is anything, then take a batch.
         for _ in range(BATCHES):
             assert not worker.is_idle()
             assert worker.step().drained == BATCH
         assert all(worker.is_idle() for _ in range(10))
+    return work.buffers
+
+
+def _was_held_up() -> bool:
+    """Whether a transaction of another test, in another database of this cluster, may have kept the relay's place."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE datname <> current_database()"
+            " AND backend_xid IS NOT NULL AND clock_timestamp() - xact_start > interval '100 ms')"
+        )
+        return bool(cursor.fetchone()[0])
+
+
+def test_a_held_vacuum_horizon_costs_a_batch_no_more_at_the_end_than_at_the_beginning(
+    elsewhere: psycopg.Connection[Any],
+) -> None:
+    elsewhere.execute("SELECT count(*) FROM publish_outbox")  # while it lasts, nothing that is drained is vacuumed away
+    worker = Relay(BATCH)
+    buffers = _drain(worker)
+    while _was_held_up():
+        buffers = _drain(worker)
     assert PublishedItem.objects.count() == BATCH * BATCHES
     connection.ensure_connection()
     from_the_beginning = buffers_of(connection.connection, relay._BATCH_BOUNDS, [0, BATCH])
-    early, late = max(work.buffers[4:14]), max(work.buffers[-20:])
+    early, late = median(buffers[4:14]), median(buffers[-20:])
     say(f"buffers a look: {early} early, {late} late; {from_the_beginning} from the beginning of the outbox")
     # The control: without its place, the last look would have walked over everything that was drained before.
     assert from_the_beginning > 10 * late
