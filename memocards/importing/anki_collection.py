@@ -8,13 +8,15 @@ import sqlite3
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from typing import Any, Final
 
 from django.utils.translation import gettext as _
 
-from memocards.importing.anki_templates import Template, answer_only
+from memocards.importing.anki_templates import LONGEST_SIDE, Template, TooLong, answer_only
 from memocards.importing.anki_wire import int_field, text_field
+from memocards.importing.archives import MEBIBYTE
 from memocards.importing.refusals import UnreadableFile
 from memocards.importing.rows import BadRow, RawItem, Record
 
@@ -24,6 +26,13 @@ _CARDS: Final = (
     " FROM notes JOIN cards ON cards.nid = notes.id ORDER BY notes.id, cards.ord"
 )
 _CLOZE: Final = 1
+# What a collection is like is taken for granted, so whatever is stumbled over is the file's fault.
+_STUMBLES: Final = (LookupError, ValueError, TypeError, AttributeError, ArithmeticError, RecursionError)
+# Longer than any text or picture in a field, and what SQLite may be made to put together.
+_LONGEST_VALUE: Final = 64 * MEBIBYTE
+# How many steps SQLite may take: an honest file needs a quarter of one for each of its bytes.
+_STEPS_AT_ONCE: Final = 1_000_000
+_LEAST_STEPS, _STEPS_FOR_A_BYTE = 20_000_000, 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,10 +50,13 @@ class _NoteType:
 def records(path: Path, name: str) -> Iterator[RawItem]:
     """A record for each card, in order of notes. `external_id` is the note's guid: see card_id()."""
     with _opened(path, name) as database:
-        tables = {row[0] for row in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
-        if not {"notes", "cards", "col"} <= tables:
+        # Tables with rows in the file: what a view or a virtual table makes up need not end.
+        found = database.execute("SELECT name FROM sqlite_master WHERE type = 'table' AND rootpage > 0")
+        tables = {row[0] for row in found}
+        is_newer = "notetypes" in tables
+        if not {"notes", "cards", "col"} | ({"fields", "templates"} if is_newer else set()) <= tables:
             raise UnreadableFile(name, _("The database in this package is no Anki collection."))
-        note_types = _note_types_18(database) if "notetypes" in tables else _note_types_11(database)
+        note_types = _note_types_18(database) if is_newer else _note_types_11(database)
         decks = _decks_18(database) if "decks" in tables else _decks_11(database)
         for line, row in enumerate(database.execute(_CARDS), start=1):
             yield _record(line, row, note_types, decks)
@@ -57,7 +69,7 @@ def card_id(guid: str, ordinal: int) -> str:
 
 def _record(line: int, row: Any, note_types: Mapping[int, _NoteType], decks: Mapping[int, str]) -> RawItem:
     ordinal, deck, home_deck, note, guid, type_id, tags, texts = row
-    place = _("card %(card)s of note %(note)s") % {"card": ordinal + 1, "note": note}
+    place = _("card %(card)s of note %(note)s") % {"card": ordinal + 1, "note": int(note)}
     note_type = note_types.get(type_id)
     template = note_type.template(ordinal) if note_type else None
     if note_type is None or template is None:
@@ -73,14 +85,20 @@ def _record(line: int, row: Any, note_types: Mapping[int, _NoteType], decks: Map
         "Type": note_type.name,
         "Card": name,
     }
+    try:
+        question = front.render({**special, **values}, cloze=ordinal + 1, answer=False)
+        answer = back.render({**special, **values}, cloze=ordinal + 1, answer=True)
+    except TooLong:
+        reason = _("A side of this card is longer than %s characters.") % f"{LONGEST_SIDE:,}"
+        return BadRow(line, place, reason)
     return Record(
         line,
         place,
         {
             "topic": topic,
             "external_id": card_id(str(guid), ordinal),
-            "front": front.render({**special, **values}, cloze=ordinal + 1, answer=False),
-            "back": answer_only(back.render({**special, **values}, cloze=ordinal + 1, answer=True)),
+            "front": question,
+            "back": answer_only(answer),
             "tags": str(tags).split(),
         },
     )
@@ -94,8 +112,12 @@ def _opened(path: Path, name: str) -> Iterator[sqlite3.Connection]:
             database.execute("PRAGMA trusted_schema = OFF")
             database.text_factory = lambda text: text.decode("utf-8", "surrogateescape")
             database.create_collation("unicase", _compare)
+            database.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, _LONGEST_VALUE)
+            steps = count()
+            most = (_LEAST_STEPS + _STEPS_FOR_A_BYTE * path.stat().st_size) // _STEPS_AT_ONCE
+            database.set_progress_handler(lambda: next(steps) > most, _STEPS_AT_ONCE)
             yield database
-    except (sqlite3.Error, ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
+    except (sqlite3.Error, *_STUMBLES) as error:
         raise UnreadableFile(name, _("The Anki collection is damaged: %s.") % error) from error
 
 

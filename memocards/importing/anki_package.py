@@ -21,7 +21,7 @@ from memocards.importing.rows import RawItem, Skipped
 
 COLLECTIONS: Final = ("collection.anki21b", "collection.anki21", "collection.anki2")
 _MOST_BYTES: Final = 4096 * MEBIBYTE
-_MOST_MEDIA_BYTES: Final = 64 * MEBIBYTE
+_MOST_MEDIA_BYTES: Final = 16 * MEBIBYTE
 _CHUNK: Final = MEBIBYTE
 
 

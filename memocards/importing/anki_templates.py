@@ -5,12 +5,21 @@ import re
 from collections.abc import Mapping
 from typing import Final
 
-_TAG: Final = re.compile(r"\{\{\s*(.*?)\s*\}\}", re.DOTALL)
+# What putting one side together may take: the length of its template and of all that its tags look through. A longer
+# one could not be stored, and a small file could name a large field ten thousand times.
+LONGEST_SIDE: Final = 500_000
+# Deeper nesting is taken for text.
+_DEEPEST_CLOZE: Final = 30
 _CLOZE_PART: Final = re.compile(r"\{\{c([\d,]+)::|\}\}")
-_ANSWER_LINE: Final = re.compile(r"<hr\b[^>]*\bid\s*=\s*[\"']?answer\b[^>]*>", re.IGNORECASE)
-_FURIGANA: Final = re.compile(r" ?([^ >]+?)\[(.+?)\]")
-_COMMENT: Final = re.compile(r"<!--.*?-->", re.DOTALL)
-_NOTHING: Final = re.compile(r"(?:<(?!img\b)[^>]*>|&nbsp;|\s)*", re.IGNORECASE)
+_RULE: Final = re.compile(r"<hr\b[^>]*>", re.IGNORECASE)
+_ANSWER_LINE: Final = re.compile(r"\bid\s*=\s*[\"']?answer\b", re.IGNORECASE)
+_READING: Final = re.compile(r"\[([^\[\]\n]+)\]")
+_HTML_TAG: Final = re.compile(r"<[^>]*>")
+_NOTHING: Final = re.compile(r"(?:<(?!img\b)[^>]*+>|&nbsp;|\s)*+", re.IGNORECASE)
+
+
+class TooLong(ValueError):
+    """A side takes more than LONGEST_SIDE."""
 
 
 class Template:
@@ -18,14 +27,18 @@ class Template:
 
     def __init__(self, source: str) -> None:
         # Text and tags in turn: the odd places are what stands between braces.
-        self._parts = _TAG.split(_COMMENT.sub("", source))
+        self._parts = _parted("".join(_parted(source, "<!--", "-->")[::2]), "{{", "}}")
 
     def render(self, values: Mapping[str, str], *, cloze: int, answer: bool) -> str:
-        """The side's HTML, without what FrontSide would repeat. An unknown field is empty."""
+        """The side's HTML, without what FrontSide would repeat. An unknown field is empty. Raises TooLong."""
         made: list[str] = []
         # For each open section, whether it shows; what is in a hidden one is hidden too.
         open_sections: list[tuple[str, bool]] = []
+        taken = 0
         for place, part in enumerate(self._parts):
+            taken += len(part) if place % 2 == 0 else _looked_through(part, values)
+            if taken > LONGEST_SIDE:
+                raise TooLong
             shown = not open_sections or open_sections[-1][1]
             if place % 2 == 0:
                 if shown:
@@ -42,12 +55,30 @@ class Template:
         return "".join(made)
 
 
+def _parted(text: str, opening: str, closing: str) -> list[str]:
+    """What stands outside of and between such signs, in turn. Without its closing one, an opening one is text."""
+    parts: list[str] = []
+    end = 0
+    while (start := text.find(opening, end)) >= 0 and (stop := text.find(closing, start + len(opening))) >= 0:
+        parts += [text[end:start], text[start + len(opening) : stop].strip()]
+        end = stop + len(closing)
+    return [*parts, text[end:]]
+
+
+def _looked_through(tag: str, values: Mapping[str, str]) -> int:
+    """The length of what a tag makes of its field, once for each of its filters."""
+    *filters, name = tag.split(":")
+    return len(tag) + len(values.get(name.lstrip("#^").strip(), "")) * (1 + len(filters))
+
+
 def answer_only(back: str) -> str:
     """What stands below the line at which the answer begins; all of it where there is none, or nothing below."""
-    parts = _ANSWER_LINE.split(back, maxsplit=1)
-    if len(parts) == 2 and not _NOTHING.fullmatch(parts[1]):
-        return parts[1]
-    return " ".join(parts)
+    # No tag begins behind the last bracket, however often it looks like it.
+    for rule in _RULE.finditer(back, 0, back.rfind(">") + 1):
+        if _ANSWER_LINE.search(rule[0]):
+            above, below = back[: rule.start()], back[rule.end() :]
+            return f"{above} {below}" if _NOTHING.fullmatch(below) else below
+    return back
 
 
 def cloze_numbers(text: str) -> list[int]:
@@ -67,9 +98,9 @@ def cloze(text: str, number: int, *, answer: bool) -> str:
     for part in _CLOZE_PART.finditer(text):
         open_parts[-1][1].append(text[end : part.start()])
         end = part.end()
-        if part[1]:
+        if part[1] and len(open_parts) < _DEEPEST_CLOZE:
             open_parts.append((number in _numbers(part[1]), []))
-        elif len(open_parts) > 1:
+        elif not part[1] and len(open_parts) > 1:
             active, pieces = open_parts.pop()
             open_parts[-1][1].append(_deletion("".join(pieces), active=active, answer=answer))
         else:
@@ -107,16 +138,31 @@ def _filtered(text: str, applied: str, *, number: int, answer: bool) -> str:
         # On the front an empty box to type in.
         return text if answer else ""
     if applied == "text":
-        return html.escape(html.unescape(re.sub(r"<[^>]*>", "", text)), quote=False)
+        # No tag begins behind the last bracket, however often it looks like it.
+        end = text.rfind(">") + 1
+        return html.escape(html.unescape(_HTML_TAG.sub("", text[:end]) + text[end:]), quote=False)
     if applied.startswith("tts"):
         return ""
-    if applied == "furigana":
-        return _FURIGANA.sub(r"<ruby>\1<rt>\2</rt></ruby>", text)
-    if applied == "kanji":
-        return _FURIGANA.sub(r"\1", text)
-    if applied == "kana":
-        return _FURIGANA.sub(r"\2", text)
+    if applied in {"furigana", "kanji", "kana"}:
+        return _with_readings(text, applied)
     return text
+
+
+def _with_readings(text: str, shown: str) -> str:
+    """`日本[にほん]` with its reading above it, or one of both. A blank before a word keeps it apart from the text."""
+    made: list[str] = []
+    end = 0
+    for reading in _READING.finditer(text):
+        before = text[end : reading.start()]
+        end = reading.end()
+        start = max(before.rfind(" "), before.rfind(">")) + 1
+        word = before[start:]
+        if not word:
+            made.append(before + reading[0])
+            continue
+        made.append(before[:start].removesuffix(" "))
+        made.append({"furigana": f"<ruby>{word}<rt>{reading[1]}</rt></ruby>", "kanji": word}.get(shown, reading[1]))
+    return "".join([*made, text[end:]])
 
 
 def _is_filled(name: str, values: Mapping[str, str], number: int) -> bool:

@@ -30,6 +30,7 @@ _SEPARATORS: Final = {
     "pipe": "|",
     "space": " ",
 }
+_LONGEST_NUMBER: Final = 6
 
 
 @dataclass(slots=True)
@@ -87,7 +88,7 @@ def _take(header: Header, key: str, value: str, name: str) -> None:
     if key == "separator":
         header.separator = _SEPARATORS.get(value.lower(), value)
         if len(header.separator) != 1:
-            raise UnreadableFile(name, _("The separator %r is unknown.") % value, place=at_line(header.lines))
+            raise UnreadableFile(name, _("The separator %r is unknown.") % value[:40], place=at_line(header.lines))
     elif key == "html":
         header.is_html = value.lower() == "true"
     elif key == "tags":
@@ -95,8 +96,8 @@ def _take(header: Header, key: str, value: str, name: str) -> None:
     elif key == "deck":
         header.deck = value
     elif key.endswith(" column"):
-        if not value.isdecimal() or int(value) < 1:
-            raise UnreadableFile(name, _("%r is no number of a column.") % value, place=at_line(header.lines))
+        if not value.isdecimal() or len(value) > _LONGEST_NUMBER or int(value) < 1:
+            raise UnreadableFile(name, _("%r is no number of a column.") % value[:40], place=at_line(header.lines))
         header.columns[key.removesuffix(" column")] = int(value) - 1
 
 

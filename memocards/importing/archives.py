@@ -1,6 +1,7 @@
 """ZIP archives from strangers: looked at before anything is unpacked, and unpacked with a limit."""
 
 import shutil
+import struct
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -17,8 +18,10 @@ MEBIBYTE: Final = 1024 * 1024
 _SUSPICIOUS_BYTES: Final = 32 * MEBIBYTE
 _SUSPICIOUS_RATIO: Final = 200
 _CHUNK: Final = MEBIBYTE
-# What zipfile raises for an archive that is not whole.
-DAMAGED: Final = (zipfile.BadZipFile, zlib.error, EOFError)
+# What everybody's programs write. For the others, errors are as different as the ways to pack.
+_PACKINGS: Final = {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}
+# What zipfile raises for an archive that is not whole, or in which a name is no text.
+DAMAGED: Final = (zipfile.BadZipFile, zlib.error, struct.error, EOFError, UnicodeDecodeError)
 
 
 @contextmanager
@@ -37,14 +40,18 @@ def open_archive(stream: BinaryIO, name: str) -> Iterator[zipfile.ZipFile]:
 
 
 def require_harmless(archive: zipfile.ZipFile, members: list[str], name: str, *, most_bytes: int) -> None:
-    """Refuse members that are encrypted or far too large, by what the archive says of them: it cannot be less than
-    that, because zipfile stops there. Raises UnreadableFile."""
+    """Refuse members that are encrypted, packed oddly or far too large, by what the archive says of them: it cannot be
+    less than that, because zipfile stops there. Raises UnreadableFile."""
     total = 0
     for member in members:
         info = archive.getinfo(member)
         total += info.file_size
         if info.flag_bits & 1:
             raise UnreadableFile(name, _("The archive is protected by a password. Save it without one."))
+        if info.compress_type not in _PACKINGS:
+            raise UnreadableFile(name, _("The archive is packed in an unusual way. Export or save the file again."))
+        if info.header_offset < 0:
+            raise zipfile.BadZipFile
         if is_bomb(info.file_size, info.compress_size) or total > most_bytes:
             raise UnreadableFile(
                 name,

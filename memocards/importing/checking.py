@@ -12,14 +12,19 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from memocards.importing.decoding import undecoded
-from memocards.importing.markup import from_html, from_markdown
+from memocards.importing.markup import TooIntricate, from_html, from_markdown
 from memocards.importing.rows import BadRow, CardRow, Item, Kind, Markup, QuestionRow, Record, Skipped
 from memocards.models import TEXT_LIMIT
 
 _CONVERT: Final[Mapping[Markup, Callable[[str], tuple[str, list[str]]]]] = {
     Markup.MARKDOWN: from_markdown,
     Markup.HTML: from_html,
+    Markup.EXACT: lambda text: (text, []),
 }
+# What PostgreSQL takes for more than blanks.
+_NOT_BLANK: Final = re.compile(r"[\S\x1c-\x1f]")
+# Markup may be longer than what it says, but converting it takes time.
+_LONGEST_WRITTEN: Final = 5 * TEXT_LIMIT
 _MOST_TAGS, _LONGEST_TAG = 50, 100
 _LONGEST_ID, _LONGEST_TOPIC, _LONGEST_SOURCE = 200, 200, 500
 _MOST_CHOICES: Final = 10
@@ -37,6 +42,7 @@ _LABELS: Final[Mapping[str, Any]] = {
     "topic": gettext_lazy("topic's name"),
     "tags": gettext_lazy("tags"),
     "tag": gettext_lazy("tag"),
+    "markup": gettext_lazy("markup"),
 }
 
 
@@ -62,9 +68,11 @@ class _Checking:
     """Looks at one record, and collects what is wrong with it."""
 
     def __init__(self, record: Record, markup: Markup) -> None:
-        self._record, self._values, self._convert = record, record.values, _CONVERT[markup]
+        self._record, self._values = record, record.values
         self.problems: list[str] = []
         self.media: list[str] = []
+        markup = self._markup() or markup
+        self._convert, self._exact = _CONVERT[markup], markup is Markup.EXACT
 
     def card(self) -> CardRow:
         front = self._text("front")
@@ -81,7 +89,7 @@ class _Checking:
             front=front,
             back=back,
             tags=self._tags(),
-            source=self._short("source", _LONGEST_SOURCE),
+            source=self._source(),
         )
 
     def question(self) -> QuestionRow:
@@ -96,8 +104,17 @@ class _Checking:
             choices=choices,
             answer=self._answer(letters),
             explanation=self._text("explanation", required=False) or None,
-            source=self._short("source", _LONGEST_SOURCE),
+            source=self._source(),
         )
+
+    def _markup(self) -> Markup | None:
+        """What the row itself says of its texts."""
+        named = (self._plain(self._values.get("markup"), _LABELS["markup"]) or "").strip().lower()
+        if not named or named in list(Markup):
+            return Markup(named) if named else None
+        problem = _("The markup %(name)r is none of these: %(known)s.")
+        self.problems.append(problem % {"name": named[:40], "known": ", ".join(Markup)})
+        return None
 
     def _text(self, key: str, *, required: bool = True) -> str:
         label = _LABELS[key]
@@ -105,9 +122,13 @@ class _Checking:
         if value is None:
             return ""
         before = len(self.media)
-        text, media = self._convert(value.replace("\r\n", "\n").replace("\r", "\n"))
-        text = text.strip()
-        self.media.extend(media)
+        if self._exact:
+            text = value if _NOT_BLANK.search(value) else ""
+        else:
+            converted = self._converted(label, value.replace("\r\n", "\n").replace("\r", "\n"))
+            if converted is None:
+                return ""
+            text = converted
         if not text and required:
             left_out = ", ".join(self.media[before : before + 3])
             if left_out:
@@ -117,6 +138,20 @@ class _Checking:
                 self.problems.append(_("The %s is empty.") % label)
         self._limit(label, text, TEXT_LIMIT)
         return text
+
+    def _converted(self, label: Any, text: str) -> str | None:
+        """A text in our Markdown. None, and a problem, where that is not to be had."""
+        if len(text) > _LONGEST_WRITTEN:
+            problem = _("The %(what)s has %(count)s characters with its markup; at most %(most)s are read.")
+            self.problems.append(problem % {"what": label, "count": f"{len(text):,}", "most": f"{_LONGEST_WRITTEN:,}"})
+            return None
+        try:
+            converted, media = self._convert(text)
+        except TooIntricate:
+            self.problems.append(_("The %s holds a table of too many cells.") % label)
+            return None
+        self.media.extend(media)
+        return converted.strip()
 
     def _plain(self, value: Any, label: Any) -> str | None:
         """A value as text. None, and a problem, for what is none."""
@@ -143,25 +178,34 @@ class _Checking:
             problem = _("The %(what)s has %(count)s characters; at most %(most)s are possible.")
             self.problems.append(problem % {"what": label, "count": f"{len(text):,}", "most": f"{most:,}"})
 
-    def _short(self, key: str, most: int) -> str | None:
-        """A short text as it is, without markup. None where there is none."""
-        text = " ".join((self._plain(self._values.get(key), _LABELS[key]) or "").split())
+    def _short(self, key: str, most: int) -> str:
+        """A short text without markup, its blanks made single unless it is exact."""
+        text = self._plain(self._values.get(key), _LABELS[key]) or ""
+        if not self._exact:
+            text = " ".join(text.split())
         self._limit(_LABELS[key], text, most)
-        return text or None
+        return text
+
+    def _source(self) -> str | None:
+        """None where the file does not say. An exact row says it with an empty one, too."""
+        source = self._short("source", _LONGEST_SOURCE)
+        return source if source or (self._exact and "source" in self._values) else None
 
     def _external_id(self) -> str:
         # As it is, blanks inside included: it is another program's name for the row.
-        text = (self._plain(self._values.get("external_id"), _LABELS["external_id"]) or "").strip()
+        text = self._plain(self._values.get("external_id"), _LABELS["external_id"]) or ""
+        if not self._exact:
+            text = text.strip()
         self._limit(_LABELS["external_id"], text, _LONGEST_ID)
         return text
 
     def _topic(self) -> str | None:
-        return self._short("topic", _LONGEST_TOPIC)
+        return self._short("topic", _LONGEST_TOPIC) or None
 
     def _tags(self) -> tuple[str, ...] | None:
         if "tags" not in self._values:
             return None
-        tags = tuple(dict.fromkeys(self._listed_tags(self._values["tags"])))
+        tags = tuple(self._listed_tags(self._values["tags"]))
         if len(tags) > _MOST_TAGS:
             problem = _("The row has %(count)d tags; at most %(most)d are possible.")
             self.problems.append(problem % {"count": len(tags), "most": _MOST_TAGS})
@@ -177,10 +221,12 @@ class _Checking:
                 value = json.loads(value)
         if isinstance(value, list | tuple):
             texts = [self._plain(tag, _LABELS["tag"]) for tag in value]
+            if self._exact:
+                return [text for text in texts if text]
         else:
             text = self._plain(value, _LABELS["tags"]) or ""
             texts = list(re.split(r"[,;]", text)) if re.search("[,;]", text) else list(text.split())
-        return [" ".join(text.split()) for text in texts if text and text.strip()]
+        return list(dict.fromkeys(" ".join(text.split()) for text in texts if text and text.strip()))
 
     def _choices(self) -> tuple[tuple[str, ...], list[str]]:
         """The choices, and the letters by which they are called."""
@@ -205,11 +251,13 @@ class _Checking:
         text = self._plain(value, _("choice %d") % number)
         if text is None:
             return ""
-        text, media = self._convert(text.strip())
-        self.media.extend(media)
-        if not text.strip():
+        if not self._exact:
+            text = self._converted(_("choice %d") % number, text.strip())
+            if text is None:
+                return ""
+        if not text:
             self.problems.append(_("Choice %d is empty.") % number)
-        return text.strip()
+        return text
 
     def _choices_in(self, text: str) -> Any:
         """A cell: JSON's list or object, or one choice a line, or parted by |."""

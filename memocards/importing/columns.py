@@ -21,6 +21,7 @@ CARD_NAMES: Final = {
     "guid": "external_id",
     "topic": "topic",
     "deck": "topic",
+    "markup": "markup",
 }
 QUESTION_NAMES: Final = {
     "stem": "stem",
@@ -32,6 +33,7 @@ QUESTION_NAMES: Final = {
     "external_id": "external_id",
     "id": "external_id",
     "topic": "topic",
+    "markup": "markup",
 }
 _REQUIRED: Final = {Kind.CARD: ("front", "back"), Kind.QUESTION: ("stem", "choices", "answer")}
 _CHOICE: Final = re.compile(r"(?:choice|option)_?([a-j]|10|[1-9])|([a-j])")
@@ -62,7 +64,7 @@ class Header:
             column = normalised(columns[place])
             value = names.get(column)
             number = _choice_number(column) if kind is Kind.QUESTION and value is None else None
-            if number is not None:
+            if number is not None and all(number != other for other, _place in self._choices):
                 self._choices.append((number, place))
             elif value is not None and value not in self._places:
                 self._places[value] = place

@@ -27,7 +27,11 @@ def encoding_of(start: bytes, *, wanted: str | None = None) -> str:
     for mark, encoding in _MARKS:
         if start.startswith(mark):
             return encoding
-    return wanted or "utf-8"
+    chosen = codecs.lookup(wanted or "utf-8").name
+    if chosen == "utf-16":
+        # Python wants a mark there. Most texts have more blanks and line ends, which tell, than 가 and the like.
+        chosen = "utf-16-be" if start[::2].count(0) > start[1::2].count(0) else "utf-16-le"
+    return chosen
 
 
 def lines(stream: BinaryIO, name: str, *, encoding: str | None) -> Generator[str, None, None]:
@@ -39,9 +43,12 @@ def lines(stream: BinaryIO, name: str, *, encoding: str | None) -> Generator[str
         raise UnreadableFile(
             name, _("This is not a text file. If it is text in UTF-16, save it as UTF-8, or name its encoding.")
         )
+    if b"\0" not in start and chosen.startswith("utf-16"):
+        # Not one blank or line end, comma or tab.
+        raise UnreadableFile(name, _("This is no text in UTF-16. Choose another encoding."))
     stream.seek(0)
-    # surrogateescape keeps a byte that does not belong; UTF-16 has no such bytes.
-    errors = "strict" if chosen == "utf-16" else "surrogateescape"
+    # surrogateescape keeps a byte that does not belong; UTF-16 and UTF-32 have no such bytes.
+    errors = "strict" if chosen.startswith(("utf-16", "utf-32")) else "surrogateescape"
     text = io.TextIOWrapper(stream, encoding=chosen, errors=errors, newline="")
     number = 0
     try:
@@ -51,9 +58,9 @@ def lines(stream: BinaryIO, name: str, *, encoding: str | None) -> Generator[str
                 reason = _("This line is longer than %s characters.") % f"{LONGEST_LINE:,}"
                 raise UnreadableFile(name, reason, place=at_line(number))
             yield line
-    except UnicodeDecodeError as error:
+    except UnicodeError as error:
         reason = _("The text is not in %(encoding)s: %(error)s.")
-        reason %= {"encoding": chosen.upper(), "error": error.reason}
+        reason %= {"encoding": chosen.upper(), "error": getattr(error, "reason", error)}
         raise UnreadableFile(name, reason, place=at_line(number + 1)) from error
     finally:
         # The stream belongs to the caller: it is not to be closed with this wrapper.
@@ -72,8 +79,9 @@ def undecoded(text: str) -> str | None:
 
 
 def known_encoding(name: str) -> str:
-    """An argparse type: the name of an encoding that Python knows."""
+    """An argparse type: the name of an encoding of texts that Python knows."""
     try:
+        " ".encode(name, "surrogateescape")
         return codecs.lookup(name).name
-    except LookupError as error:
+    except (LookupError, UnicodeError) as error:
         raise argparse.ArgumentTypeError(f"{name!r} is not the name of an encoding, such as cp949.") from error

@@ -3,13 +3,15 @@
 import re
 import string
 import unicodedata
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Final, TypeAlias
 
 _PUNCTUATION: Final = re.escape(string.punctuation)
 # What means something anywhere in a line. A piece of text ends where a mark, a link or code begins.
 _ANYWHERE: Final = (
-    rf"\\(?=[{_PUNCTUATION}]|$)|(?<![^\W_])_|_(?![^\W_])|<(?=[A-Za-z/!?]|$)|&(?=#?\w+;)|~(?=~|$)|(?<=~)~|^~"
+    rf"\\(?=[{_PUNCTUATION}]|$)|(?<![^\W_])_|_(?![^\W_])|<(?=[A-Za-z/!?]|$)|&(?=#?\w{{1,40}};)|~(?=~|$)|(?<=~)~|^~"
 )
 # A bracket alone is harmless, a link's address or definition after it is not.
 _SPECIAL: Final = re.compile(rf"[`*]|\](?=[(\[:])|{_ANYWHERE}")
@@ -161,9 +163,9 @@ def _closing(mark: _Mark) -> _Mark:
 
 def _assemble(pieces: list[_Piece]) -> str:
     pieces = _trimmed(_blanks_outside(_merged(pieces)))
-    while (bad := _unreadable(written := _all_written(pieces))) is not None:
-        pieces = _merged([piece for piece in pieces if piece is not bad and piece is not bad.partner])
-    text = "".join(piece if isinstance(piece, str) else piece.sign for piece in written)
+    unreadable = _unreadable(_all_written(pieces))
+    pieces = _merged([piece for piece in pieces if not (isinstance(piece, _Mark) and piece in unreadable)])
+    text = "".join(piece if isinstance(piece, str) else piece.sign for piece in _all_written(pieces))
     lines = (re.sub(" {2,}", " ", line).strip() for line in text.strip().split("\n"))
     return "\\\n".join(escape_line_start(line) for line in lines if line)
 
@@ -208,15 +210,15 @@ def _code_span(value: str) -> str:
 def _merged(pieces: list[_Piece]) -> list[_Piece]:
     """Texts side by side as one, for only a whole text can be escaped; and code likewise, whose fences would meet."""
     merged: list[_Piece] = []
-    for piece in pieces:
-        last = merged[-1] if merged else None
-        if isinstance(piece, _Text) and isinstance(last, _Text):
+    for kind, group in groupby(pieces, key=type):
+        if kind is _Text:
             # Of one link or of none: its ends stand between.
-            merged[-1] = _Text(last.value + piece.value, piece.in_link)
-        elif isinstance(piece, _Code) and isinstance(last, _Code):
-            merged[-1] = _Code(last.value + piece.value)
+            texts = [piece for piece in group if isinstance(piece, _Text)]
+            merged.append(_Text("".join(text.value for text in texts), texts[0].in_link))
+        elif kind is _Code:
+            merged.append(_Code("".join(piece.value for piece in group if isinstance(piece, _Code))))
         else:
-            merged.append(piece)
+            merged.extend(group)
     return merged
 
 
@@ -247,24 +249,35 @@ def _blanks_outside(pieces: list[_Piece]) -> list[_Piece]:
     return _merged(backward[::-1])
 
 
-def _unreadable(written: list[str | _Mark]) -> _Mark | None:
-    """A mark that CommonMark would not read as meant; None if there is none."""
+def _unreadable(written: Sequence[str | _Mark]) -> set[_Mark | None]:
+    """The marks that CommonMark would not read as meant, and their partners.
+
+    Each is looked at once, from left to right. A mark that passes has text on both sides, so that it makes no
+    difference to any other mark if it still goes, with its partner: no two marks come to stand side by side by that.
+    """
+    gone: set[_Mark | None] = set()
+    before = " "
     for place, mark in enumerate(written):
-        if not isinstance(mark, _Mark):
-            continue
-        before = written[place - 1] if place else " "
-        after = written[place + 1] if place + 1 < len(written) else " "
-        if not isinstance(after, str):
+        if isinstance(mark, str):
+            before = mark
+        elif mark not in gone:
+            beside = place + 1
             # Of two marks side by side the later one gives way; an empty pair goes as a whole.
-            return mark if after is mark.partner else after
-        if not isinstance(before, str):
-            return mark
-        outside, inside = (before[-1:], after[:1]) if mark.opens else (after[:1], before[-1:])
-        if inside.isspace() or inside == mark.sign[0] or outside == mark.sign[0]:
-            return mark
-        if _may_be_punctuation(inside) and not (outside.isspace() or _is_punctuation(outside)):
-            return mark
-    return None
+            while beside < len(written) and isinstance(after := written[beside], _Mark) and after is not mark.partner:
+                gone |= {after, after.partner}
+                beside += 1
+            after = written[beside] if beside < len(written) else " "
+            if isinstance(after, _Mark) or not _is_readable(mark, before, after):
+                gone |= {mark, mark.partner}
+    return gone
+
+
+def _is_readable(mark: _Mark, before: str, after: str) -> bool:
+    """Whether CommonMark would read the mark as meant between these texts."""
+    outside, inside = (before[-1:], after[:1]) if mark.opens else (after[:1], before[-1:])
+    if inside.isspace() or inside == mark.sign[0] or outside == mark.sign[0]:
+        return False
+    return outside.isspace() or _is_punctuation(outside) or not _may_be_punctuation(inside)
 
 
 def _is_punctuation(character: str) -> bool:

@@ -14,6 +14,7 @@ import nh3
 from markdown_it import MarkdownIt
 
 from memocards.importing.inline import Inline, escape_line_start
+from memocards.models import TEXT_LIMIT
 
 _MARKS: Final = {"b": "**", "strong": "**", "i": "*", "em": "*", "s": "~~", "strike": "~~", "del": "~~"}
 _LISTS: Final = {"ul", "ol"}
@@ -38,9 +39,15 @@ _DISSOLVED: Final = {
 _NAMES: Final = "|".join(sorted(_KEPT | _DISSOLVED, key=len, reverse=True))
 _TAG: Final = re.compile(rf"<(?:/?(?:{_NAMES})(?:[\s/][^<>]*)?>|!--)", re.IGNORECASE)
 _NOT_A_TAG: Final = re.compile(rf"<(?!/?(?:{_NAMES})(?:[\s/][^<>]*)?>|!--)", re.IGNORECASE)
+_FORMATTING: Final = re.compile(
+    r"<(/?)(?:a|b|big|code|em|font|i|nobr|s|small|strike|strong|tt|u)(?:[\s/][^<>]*)?>", re.IGNORECASE
+)
+_DEEPEST_FORMATTING: Final = 20
 _ATTRIBUTES: Final = {"a": {"href"}, "code": {"class"}, "pre": {"class"}, "img": {"src", "alt"}, "ol": {"start"}}
+# Bounded, and what was read is not read again, so that what opens ten thousand times and never closes is read once.
 _SOUND: Final = re.compile(
-    r"\[sound:([^\]\n]*)\]|\[anki:play:[^\]\n]*\]|\[anki:tts[^\]\n]*\].*?\[/anki:tts\]", re.DOTALL
+    r"\[sound:([^\]\n]{0,500}+)\]|\[anki:play:[^\]\n]{0,500}+\]"
+    r"|\[anki:tts[^\]\n]{0,500}+\](?:[^\[]|\[(?!/?anki:tts))*+\[/anki:tts\]"
 )
 _SPACES: Final = re.compile(r"[ \t\n\r\f\xa0]+")
 _LANGUAGE: Final = re.compile(r"(?:language|lang)-([\w+#.-]+)")
@@ -51,12 +58,16 @@ _SUPERSCRIPT: Final = str.maketrans("0123456789+-=()ni", "⁰¹²³⁴⁵⁶⁷�
 _markdown = MarkdownIt("commonmark", {"html": True}).enable(["table", "strikethrough"])
 
 
+class TooIntricate(ValueError):
+    """A table has so many cells that it would take seconds."""
+
+
 def from_html(source: str) -> tuple[str, list[str]]:
     """Markdown that says the same, and the names of the media that are left out: images, sounds."""
     if "<" not in source and "&" not in source and "[" not in source:
         return escape_line_start(Inline.escape(_SPACES.sub(" ", source).strip())), []
     media = [name for name in _SOUND.findall(source) if name]
-    source = _NOT_A_TAG.sub("&lt;", _SOUND.sub("", source))
+    source = _without_deep_formatting(_NOT_A_TAG.sub("&lt;", _SOUND.sub("", source)))
     clean = nh3.clean(
         source, tags=set(_KEPT), attributes=_ATTRIBUTES, url_schemes={"http", "https", "mailto"}, link_rel=None
     )
@@ -65,14 +76,35 @@ def from_html(source: str) -> tuple[str, list[str]]:
 
 
 def from_markdown(source: str) -> tuple[str, list[str]]:
-    """The same Markdown; where it holds HTML outside of its code, that becomes Markdown too."""
+    """The same Markdown; where it holds HTML outside of its code, that becomes Markdown too. Raises TooIntricate."""
     if "<" not in source or not _TAG.search(source):
         return source, []
+    if _most_cells(source) > TEXT_LIMIT:
+        raise TooIntricate
     tokens = _markdown.parse(source)
     inner = [token for outer in tokens for token in (outer, *(outer.children or ()))]
     if not any(token.type in {"html_block", "html_inline"} and _TAG.search(token.content) for token in inner):
         return source, []
     return from_html(_markdown.renderer.render(tokens, _markdown.options, {}))
+
+
+def _most_cells(source: str) -> int:
+    """How many cells the tables may have. Markdown adds to each row what it lacks by the line below the header."""
+    lines = source.splitlines()
+    rules = (line for line in lines if "-" in line and not line.strip(" \t>*+0123456789.)|:-"))
+    return len(lines) * max((rule.count("|") for rule in rules), default=0)
+
+
+def _without_deep_formatting(source: str) -> str:
+    """As HTML wants it, nh3 opens all formatting that was not closed again in every paragraph that follows."""
+    depth = 0
+
+    def kept(found: re.Match[str]) -> str:
+        nonlocal depth
+        depth = max(0, depth + (-1 if found[1] else 1))
+        return found[0] if depth + bool(found[1]) <= _DEEPEST_FORMATTING else ""
+
+    return _FORMATTING.sub(kept, source)
 
 
 class _Node:
@@ -278,5 +310,9 @@ def _table(node: _Node, media: list[str]) -> list[str]:
     if not any(cell for row in rows for cell in row):
         return captions
     width = max(len(row) for row in rows)
-    lines = ["| " + " | ".join(row + [""] * (width - len(row))) + " |" for row in rows]
+    # Empty cells alone must not make a text of gigabytes: the header needs all of its cells, other rows do not.
+    filled = rows if width * len(rows) <= TEXT_LIMIT else rows[:1]
+    for row in filled:
+        row.extend([""] * (width - len(row)))
+    lines = ["| " + " | ".join(row) + " |" for row in rows]
     return [*captions, "\n".join([lines[0], "|" + " --- |" * width, *lines[1:]])]

@@ -15,6 +15,7 @@ from memocards.importing.archives import open_archive
 from memocards.importing.checking import checked
 from memocards.importing.decoding import encoding_of
 from memocards.importing.refusals import UnreadableFile
+from memocards.importing.reports import printable
 from memocards.importing.rows import Item, Kind, Markup, RawItem, Record
 
 Source: TypeAlias = str | Path | BinaryIO
@@ -108,9 +109,10 @@ def read(
 
     `source` is a path, or a binary file that can seek and stays open while it is read. Without a format, content
     decides and then the extension. `encoding` is for texts without a byte order mark (UTF-8). Texts are Markdown,
-    Anki's are HTML; `html` says that the others are HTML too. Raises UnreadableFile, also while it is iterated.
+    Anki's are HTML; `html` says that the others are HTML too, and a row's own `markup` goes before all that. Raises
+    UnreadableFile, also while it is iterated.
     """
-    name = name or _name_of(source)
+    name = printable(name or _name_of(source))
     with _opened(source, name) as stream:
         chosen = Format(format) if format else detect(stream, name, encoding=encoding)
         if kind is Kind.QUESTION and chosen in {Format.ANKI, Format.ANKI_TEXT}:

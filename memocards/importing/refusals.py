@@ -6,6 +6,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
 from memocards.errors import DomainError
+from memocards.importing.reports import printable
 from memocards.importing.rows import BadRow
 
 
@@ -13,6 +14,7 @@ class UnreadableFile(DomainError):
     """The file, or the rest of it from `place` on, cannot be read."""
 
     def __init__(self, file: str, reason: str, *, place: str | None = None) -> None:
+        reason = printable(reason)
         self.file, self.place, self.reason = file, place, reason
         super().__init__(f"{file}, {place}: {reason}" if place else f"{file}: {reason}")
 

@@ -1,13 +1,24 @@
 """What an import did, or would do."""
 
+import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from memocards.importing.rows import BadRow, Skipped
 
 # More than a person reads; the count goes on.
 MOST_LISTED: Final = 1_000
+_LONGEST_SHOWN: Final = 2_000
+# A terminal would obey the one, and nothing can be written with the other.
+_CONTROLS_AND_SURROGATES: Final = re.compile(r"[\0-\x1f\x7f-\x9f\ud800-\udfff]")
+
+
+def printable(text: str) -> str:
+    """A stranger's text as it may be shown: no longer than a page, and strange characters by their numbers."""
+    if len(text) > _LONGEST_SHOWN:
+        text = f"{text[:_LONGEST_SHOWN]}…"
+    return _CONTROLS_AND_SURROGATES.sub(lambda found: repr(found[0])[1:-1], text)
 
 
 @dataclass
@@ -39,15 +50,17 @@ class Report:
     def add_bad(self, row: BadRow) -> None:
         self.bad += 1
         if len(self.bad_rows) < MOST_LISTED:
-            self.bad_rows.append(row)
+            self.bad_rows.append(replace(row, reason=printable(row.reason)))
 
     def add_skipped(self, skipped: Skipped) -> None:
+        name = printable(skipped.name)
         if skipped.what == "column":
-            self.ignored_columns.append(skipped.name)
-        elif skipped.name not in self.media:
+            if len(self.ignored_columns) < MOST_LISTED:
+                self.ignored_columns.append(name)
+        elif name not in self.media:
             self.media_count += 1
             if len(self.media) < MOST_LISTED:
-                self.media[skipped.name] = None
+                self.media[name] = None
 
 
 @dataclass(frozen=True)

@@ -4,23 +4,37 @@ Nothing is locked while a file is read, however long that takes, and no row of i
 """
 
 from collections.abc import Callable, Iterator, Mapping
+from itertools import islice
 from typing import Final
 
 from django.db import connection
 from django.utils.translation import gettext as _
 from psycopg import sql
 
-from memocards.importing.reading import Reading
+from memocards.importing.names import MADE_PATTERN, MADE_SQL, name_of
+from memocards.importing.reading import Format, Reading
 from memocards.importing.refusals import TopicMissing
 from memocards.importing.reports import Report
 from memocards.importing.rows import BadRow, Row, Skipped
 from memocards.importing.targets import Target
-from memocards.models import Topic
+from memocards.models import MemoCard, Topic
 
 _STEP: Final = 1_000
 # So few rows may be looked up one by one: even at its worst that is quick.
 _MOST_BY_LOOP: Final = 100
+_GUIDS_AT_ONCE: Final = 5_000
 DERIVED: Final = "content-"
+_SAME_ID: Final = (
+    "stored.topic_id = stage.topic_id AND stored.external_id = stage.external_id AND stored.external_id <> ''"
+)
+# Where the file comes from an export of this hub, rows without an id are known by the names that it made for them,
+# unless another row of the topic was imported under that name.
+_SAME_NAME: Final = (
+    f"stored.topic_id = stage.topic_id AND stage.external_id ="
+    f" CASE WHEN stored.external_id = '' THEN {MADE_SQL} ELSE stored.external_id END"
+    " AND (stored.external_id <> '' OR NOT EXISTS (SELECT FROM {table} AS named WHERE named.topic_id = stage.topic_id"
+    " AND named.external_id = stage.external_id AND named.external_id <> ''))"
+)
 
 
 class Stage:
@@ -32,6 +46,7 @@ class Stage:
     def __init__(self, target: Target, report: Report, *, topic: str | None) -> None:
         self.target, self.report, self._topic = target, report, topic
         self._staged = 0
+        self._has_made_names = False
 
     def fill(self, rows: Reading, on_read: Callable[[int], None]) -> None:
         """Copy the file into the stage. Bad rows go into the report. Raises UnreadableFile, TopicMissing."""
@@ -73,6 +88,39 @@ class Stage:
         with connection.cursor() as cursor:
             cursor.execute("SELECT DISTINCT topic_id FROM import_stage WHERE topic_id IS NOT NULL ORDER BY 1")
             return [key for (key,) in cursor.fetchall()]
+
+    @property
+    def stored(self) -> sql.Composable:
+        """The condition under which `stored` is the row that `stage` speaks of."""
+        return sql.SQL(_SAME_NAME if self._has_made_names else _SAME_ID).format(table=self.target.table)
+
+    def find_made_names(self, format: Format) -> None:
+        """Find out whether rows come under names that an export of this hub may have made."""
+        if format in {Format.ANKI, Format.ANKI_TEXT}:
+            self._name_by_guids()
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT EXISTS (SELECT FROM import_stage WHERE external_id ~ %s)", [MADE_PATTERN])
+            (self._has_made_names,) = cursor.fetchone()
+
+    def _name_by_guids(self) -> None:
+        """Where Anki knows a card by a guid that its export made, put the card's name in its place."""
+        # genanki takes a moment to load, which only a file of Anki's should pay.
+        from memocards.exporting.anki import made_guid
+
+        cards = MemoCard.objects.filter(topic__in=self.topic_ids()).only("pk", "topic_id", "external_id", "created_at")
+        found = cards.order_by("pk").iterator(_GUIDS_AT_ONCE)
+        with connection.cursor() as cursor:
+            while page := list(islice(found, _GUIDS_AT_ONCE)):
+                cursor.execute(
+                    "UPDATE import_stage SET external_id = made.name"
+                    " FROM unnest(%s::bigint[], %s::text[], %s::text[]) AS made (topic_id, guid, name)"
+                    " WHERE import_stage.topic_id = made.topic_id AND import_stage.external_id = made.guid",
+                    [
+                        [card.topic_id for card in page],
+                        [made_guid(card) for card in page],
+                        [name_of(card) for card in page],
+                    ],
+                )
 
     def settle_repetitions(self) -> None:
         """Of several rows for one place, keep the first. The others are repeated where they say the same, else bad."""

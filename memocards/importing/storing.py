@@ -24,9 +24,6 @@ from memocards.topics import create_topic, require_open_topics
 from publish.transactions import in_transaction
 
 _AT_ONCE: Final = 5_000
-_STORED: Final = (
-    "stored.topic_id = stage.topic_id AND stored.external_id = stage.external_id AND stored.external_id <> ''"
-)
 
 
 @in_transaction
@@ -51,9 +48,9 @@ def store(
     created = {name: create_topic(name=name).pk for name in report.new_topics}
     stage.assign_topics(created)
     _lock_topics(stage)
-    report.new = _insert(stage.target, {"moment": timezone.now(), "author": author_id, "file": report.file})
-    _change(stage.target, report)
-    _count(stage.target, report)
+    report.new = _insert(stage, {"moment": timezone.now(), "author": author_id, "file": report.file})
+    _change(stage, report)
+    _count(stage, report)
     report.unchanged -= report.new + report.changed
     if author_id is not None:
         log_rows(Topic, created.values(), user_id=author_id, flag=ADDITION, message=_imported_from(report.file))
@@ -76,7 +73,7 @@ def preview(
     """
     report, stage = _staged(rows, topic, may_create=True, on_read=on_read)
     target = stage.target
-    _count(target, report)
+    _count(stage, report)
     with connection.cursor() as cursor:
         cursor.execute(
             sql.SQL(
@@ -86,7 +83,7 @@ def preview(
             ).format(
                 versions=_versions("stored"),
                 table=target.table,
-                stored=sql.SQL(_STORED),
+                stored=stage.stored,
                 differs=target.differs(),
             )
         )
@@ -95,11 +92,11 @@ def preview(
             sql.SQL(
                 "SELECT count(*) FROM import_stage AS stage LEFT JOIN {table} AS stored ON {stored}"
                 " WHERE stored.id IS NULL"
-            ).format(table=target.table, stored=sql.SQL(_STORED))
+            ).format(table=target.table, stored=stage.stored)
         )
         (report.new,) = cursor.fetchone()
     report.unchanged -= report.new + report.changed
-    differences = _differences(target, most)
+    differences = _differences(stage, most)
     stage.drop()
     return Preview(report, differences)
 
@@ -116,6 +113,7 @@ def _staged(
     report.new_topics = stage.unknown_topics()
     if report.new_topics and not may_create:
         raise UnknownTopics(report.new_topics)
+    stage.find_made_names(rows.format)
     stage.settle_repetitions()
     return report, stage
 
@@ -134,8 +132,9 @@ def _lock_topics(stage: Stage) -> None:
     require_open_topics(keys)
 
 
-def _insert(target: Target, parameters: Mapping[str, Any]) -> int:
+def _insert(stage: Stage, parameters: Mapping[str, Any]) -> int:
     """Add the rows that are not there, in the file's order, and note their keys. Returns how many."""
+    target = stage.target
     names, values = target.insertion()
     with connection.cursor() as cursor:
         cursor.execute(
@@ -146,14 +145,15 @@ def _insert(target: Target, parameters: Mapping[str, Any]) -> int:
                 # Somebody may add the same row at this moment: then it is there, and compared like any other.
                 " ON CONFLICT (topic_id, external_id) WHERE NOT (external_id = '') DO NOTHING RETURNING id)"
                 " INSERT INTO import_touched (id) SELECT id FROM inserted"
-            ).format(table=target.table, names=names, values=values, stored=sql.SQL(_STORED)),
+            ).format(table=target.table, names=names, values=values, stored=stage.stored),
             parameters,
         )
         return int(cursor.rowcount)
 
 
-def _change(target: Target, report: Report) -> None:
+def _change(stage: Stage, report: Report) -> None:
     """Lock the rows that differ, note their keys, and bring them to what the file says, and back to review."""
+    target = stage.target
     with connection.cursor() as cursor:
         cursor.execute(
             sql.SQL(
@@ -163,7 +163,7 @@ def _change(target: Target, report: Report) -> None:
                 " FROM {table} AS stored JOIN import_stage AS stage ON {stored}"
                 " WHERE stored.deleted_at IS NULL AND {differs} ORDER BY stored.id FOR NO KEY UPDATE OF stored"
                 ") AS locked"
-            ).format(table=target.table, stored=sql.SQL(_STORED), differs=target.differs())
+            ).format(table=target.table, stored=stage.stored, differs=target.differs())
         )
         report.changed = int(cursor.rowcount)
         cursor.execute(
@@ -177,7 +177,7 @@ def _change(target: Target, report: Report) -> None:
             sql.SQL(
                 "UPDATE {table} AS stored SET {assignments} FROM import_stage AS stage, import_touched AS touched"
                 " WHERE {stored} AND stored.id = touched.id AND touched.was_approved IS NOT NULL"
-            ).format(table=target.table, assignments=target.assignments(), stored=sql.SQL(_STORED)),
+            ).format(table=target.table, assignments=target.assignments(), stored=stage.stored),
             {"moment": timezone.now()},
         )
 
@@ -190,14 +190,14 @@ def _versions(table: str) -> sql.Composable:
     )
 
 
-def _count(target: Target, report: Report) -> None:
+def _count(stage: Stage, report: Report) -> None:
     """How many rows are staged, into `unchanged`, without those whose stored row was deleted, into `deleted`."""
     with connection.cursor() as cursor:
         cursor.execute(
             sql.SQL(
                 "SELECT count(*), count(stored.deleted_at) FROM import_stage AS stage"
                 " LEFT JOIN {table} AS stored ON {stored}"
-            ).format(table=target.table, stored=sql.SQL(_STORED))
+            ).format(table=stage.target.table, stored=stage.stored)
         )
         staged, report.deleted = cursor.fetchone()
         report.unchanged = staged - report.deleted
@@ -228,7 +228,8 @@ def _imported_from(file: str) -> str:
     return _("Imported from “%s”.") % file
 
 
-def _differences(target: Target, most: int) -> list[Difference]:
+def _differences(stage: Stage, most: int) -> list[Difference]:
+    target = stage.target
     names = list(target.columns)
     before: Iterable[sql.Composable] = (sql.SQL("stored.{}").format(sql.Identifier(name)) for name in names)
     after = (sql.SQL(value) for _kind, value in target.columns.values())
@@ -243,7 +244,7 @@ def _differences(target: Target, most: int) -> list[Difference]:
                 before=sql.SQL(", ").join(before),
                 after=sql.SQL(", ").join(after),
                 table=target.table,
-                stored=sql.SQL(_STORED),
+                stored=stage.stored,
                 differs=target.differs(),
             ),
             {"most": most},

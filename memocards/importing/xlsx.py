@@ -2,13 +2,14 @@
 
 import datetime
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any, BinaryIO, Final
 from xml.etree.ElementTree import ParseError
 
 import openpyxl
 from django.utils.translation import gettext as _
 from openpyxl.utils.exceptions import InvalidFileException
+from openpyxl.worksheet._reader import WorkSheetParser
 
 from memocards.importing.archives import DAMAGED, MEBIBYTE, open_archive, require_harmless
 from memocards.importing.columns import Header
@@ -18,19 +19,24 @@ from memocards.importing.rows import BadRow, Kind, RawItem
 # All texts of a workbook stand in one table, which is read into memory.
 _MOST_BYTES: Final = 256 * MEBIBYTE
 # openpyxl trusts the XML, so whatever it stumbles over is the file's fault.
-_STUMBLES: Final = (ParseError, KeyError, ValueError, TypeError, IndexError, AttributeError, InvalidFileException)
+_STUMBLES: Final = (
+    *(ParseError, LookupError, ValueError, TypeError, AttributeError, ArithmeticError, RuntimeError, AssertionError),
+    InvalidFileException,
+)
+# As many as Excel has.
+_MOST_ROWS: Final = 1_048_576
 _ERRORS: Final = {"#N/A", "#REF!", "#VALUE!", "#NAME?", "#DIV/0!", "#NUM!", "#NULL!"}
 
 
 def records(stream: BinaryIO, name: str, *, kind: Kind) -> Iterator[RawItem]:
     """The rows of the first sheet."""
     header: Header | None = None
-    rows = _rows(stream, name)
-    for line, cells in enumerate(rows, start=1):
+    for line, cells in _rows(stream, name):
         place = _("row %d") % line
-        texts = [_text(cell) for cell in cells]
-        if not any(text.strip() for text in texts):
+        written = {column: text for column, cell in cells if (text := _text(cell))}
+        if not any(text.strip() for text in written.values()):
             continue
+        texts = [written.get(column, "") for column in range(1, max(written) + 1)]
         if header is None:
             header = Header.read(_without_empty_end(texts), kind, name, place)
             yield from header.ignored()
@@ -42,7 +48,8 @@ def records(stream: BinaryIO, name: str, *, kind: Kind) -> Iterator[RawItem]:
         raise UnreadableFile(name, _("The first sheet is empty."))
 
 
-def _rows(stream: BinaryIO, name: str) -> Iterator[Sequence[Any]]:
+def _rows(stream: BinaryIO, name: str) -> Iterator[tuple[int, list[tuple[int, Any]]]]:
+    """The number of each row that is there, and of each of its cells the column and the value."""
     with open_archive(stream, name) as archive:
         require_harmless(archive, archive.namelist(), name, most_bytes=_MOST_BYTES)
     try:
@@ -53,14 +60,38 @@ def _rows(stream: BinaryIO, name: str) -> Iterator[Sequence[Any]]:
         try:
             if not book.worksheets:
                 raise UnreadableFile(name, _("The workbook has no sheet."))
-            sheet = book.worksheets[0]
-            # What a file says about its size may be wrong by a million empty cells.
-            sheet.reset_dimensions()
-            yield from sheet.iter_rows(values_only=True)
+            last = 0
+            for number, cells in _parsed(book.worksheets[0]):
+                if not last < number <= _MOST_ROWS:
+                    raise UnreadableFile(
+                        name,
+                        _("Row %(number)s follows row %(last)s. Rows are numbered upwards, to 1,048,576 at most.")
+                        % {"number": f"{number:,}", "last": f"{last:,}"},
+                    )
+                last = number
+                yield number, [(cell["column"], cell["value"]) for cell in cells]
         finally:
             book.close()
     except (*DAMAGED, *_STUMBLES) as error:
         raise UnreadableFile(name, _("This is not a sound Excel workbook: %s.") % error) from error
+    except OSError as error:
+        if error.errno is not None:
+            raise
+        raise UnreadableFile(name, _("This is not a sound Excel workbook: %s.") % error) from error
+
+
+def _parsed(sheet: Any) -> Iterator[tuple[int, list[dict[str, Any]]]]:
+    """By openpyxl's parser, for its sheets fill all gaps: the second row of a small file may be number a billion."""
+    book = sheet.parent
+    with sheet._get_source() as source:
+        yield from WorkSheetParser(
+            source,
+            sheet._shared_strings,
+            data_only=True,
+            epoch=book.epoch,
+            date_formats=book._date_formats,
+            timedelta_formats=book._timedelta_formats,
+        ).parse()
 
 
 def _text(cell: Any) -> str:

@@ -1,13 +1,21 @@
 """The commands as a person meets them: what they say, and with which exit."""
 
+import errno
 import io
+import os
 import re
+import stat
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+from django.conf import settings
 from django.core.management import CommandError, call_command
+from django.db import connection
 
+from memocards.management.commands import export_content
 from memocards.models import MemoCard, Question, Topic
 from tests.factories import MemoCardFactory, QuestionFactory, TopicFactory, UserFactory
 from tests.memocards.importing.files import card, question, write, write_jsonl
@@ -147,6 +155,85 @@ def test_an_export_that_cannot_be_written(tmp_path: Path) -> None:
     )
     assert refused("export_anki", "Asai", "-o", tmp_path / "a.apkg")[0] == "There is no topic 'Asai'."
     assert "does not end in .csv, .tsv or .jsonl" in refused("export_content", "Asia", "-o", tmp_path / "a.xls")[0]
+
+
+def to_standard_output(count: int, **options: Any) -> subprocess.Popen[bytes]:
+    """A real process that exports so many cards."""
+    topic = TopicFactory.create(name="Asia")
+    MemoCard.objects.bulk_create(
+        MemoCard(topic=topic, front=f"단어 {n}", back="b" * 500, needs_review=False) for n in range(count)
+    )
+    return subprocess.Popen(
+        [sys.executable, "manage.py", "export_content", "Asia"],
+        env={
+            **os.environ,
+            "DJANGO_SETTINGS_MODULE": "tests.settings",
+            "STUDYHUB_TEST_DATABASE": str(connection.settings_dict["NAME"]),
+            "DATA_DIR": str(settings.DATA_DIR),
+            # A terminal that knows no Hangul.
+            "PYTHONIOENCODING": "ascii",
+        },
+        cwd=settings.BASE_DIR,
+        stderr=subprocess.PIPE,
+        **options,
+    )
+
+
+def test_an_export_to_standard_output_is_utf_8() -> None:
+    out, err = to_standard_output(1, stdout=subprocess.PIPE).communicate(timeout=60)
+    assert '"front": "단어 0"' in out.decode()
+    assert err == b""
+
+
+def test_whoever_reads_an_export_may_stop() -> None:
+    with to_standard_output(3_000, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        assert process.stdout.readline().startswith(b"{")
+        process.stdout.close()
+        assert (process.wait(60), process.stderr.read()) == (0, b"")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="There is no /dev/full here.")
+@pytest.mark.parametrize("count", [1, 3_000])
+def test_a_full_disk_behind_standard_output(count: int) -> None:
+    with Path("/dev/full").open("wb") as full:
+        _out, err = to_standard_output(count, stdout=full).communicate(timeout=60)
+    assert err.decode() == "CommandError: Standard output cannot be written: No space left on device.\n"
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="There is no /dev/full here.")
+def test_an_export_to_a_device_writes_to_it(tmp_path: Path) -> None:
+    """Instead of putting a file in its place."""
+    MemoCardFactory.create(topic=TopicFactory.create(name="Asia"))
+    device = tmp_path / "full"
+    device.symlink_to("/dev/full")
+    error, _said = refused("export_content", "Asia", "-o", device, "--format", "csv")
+    assert error == f"{device} cannot be written: No space left on device."
+    assert refused("export_anki", "Asia", "-o", device)[0] == error
+    assert device.is_symlink()
+
+
+def test_an_export_of_content_is_whole_or_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    topic = TopicFactory.create(name="Asia")
+    MemoCardFactory.create(topic=topic)
+    target = write(tmp_path / "a.csv", "the old one")
+    target.chmod(0o600)
+    path = tmp_path / "link.csv"
+    path.symlink_to(target)
+
+    def stop(*arguments: Any, **options: Any) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(export_content, "export_content", stop)
+        error, _said = refused("export_content", "Asia", "-o", path)
+    assert error == f"{path} cannot be written: No space left on device."
+    assert target.read_text() == "the old one"
+    run("export_content", "Asia", "-o", path)
+    assert target.read_text().startswith("topic,external_id,front,")
+    assert stat.S_IMODE(target.stat().st_mode) == 0o600
+    assert sorted(found.name for found in tmp_path.iterdir()) == ["a.csv", "link.csv"]
 
 
 def test_progress_is_a_plain_line_away_from_a_terminal(tmp_path: Path) -> None:

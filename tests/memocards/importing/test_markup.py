@@ -142,6 +142,25 @@ def test_what_is_exported_comes_back(source: str) -> None:
     assert words(as_html(from_html(exported)[0])) == words(exported)
 
 
+@pytest.mark.parametrize(
+    ("text", "made"),
+    [
+        ("[x]: http://y\n[z]: http://y", "[x]: http://y<br>[z]: http://y"),
+        ("&nbsp;", "&amp;nbsp;"),
+        ("-", "-"),
+        ("[](http://x.y)", "[](http://x.y)"),
+        ("|a|\n|-|", "<table>\n<thead>\n<tr>\n<th>a</th>\n</tr>\n</thead>\n</table>"),
+        ("||\n|-|", "||<br>|-|"),
+        ("---", "<hr />"),
+        ("a\x1fb\x01\x7f", "a\ufffdb\ufffd\ufffd"),
+        ("a\x0bb\tc\rd", "a\nb\tc\nd"),
+        ("", ""),
+    ],
+)
+def test_what_would_not_show_in_anki_shows_its_source(text: str, made: str) -> None:
+    assert as_html(text) == made
+
+
 def words(source: str) -> str:
     text = html.unescape(nh3.clean(source, tags=set()))
     return re.sub(r"\s+", "", text)

@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import os
+import re
 import subprocess
 import sys
 from datetime import UTC, timedelta
@@ -113,6 +114,25 @@ def test_anki_imports_an_export_without_a_difference_and_only_once(tmp_path: Pat
     third = peer("import", tmp_path / "peer.anki2", again)
     assert third["log"] == {"new": 0, "updated": 1, "duplicate": 6, "conflicting": 0}
     assert third["notes"]["g~5"]["fields"][1] == "changed"
+
+
+def test_every_card_that_is_counted_is_one_to_anki(tmp_path: Path) -> None:
+    topic = TopicFactory.create(name="A\x1fB")
+    nothing = ["[x]: http://y", "&nbsp;", "#", "- ", "[](http://x.y)", "\x1f", "\x01\x1e"]
+    texts = ["a\x1fb", "\x0bc\x0cd", "---", "[x]: http://y\n\n<b>", *nothing]
+    for text in texts:
+        MemoCardFactory.create(topic=topic, front=text, back=text, tags=["t\x1fu", "v\x01"])
+    package = tmp_path / "export.apkg"
+    assert export_anki([topic], package).notes == len(texts)
+    found = peer("import", tmp_path / "peer.anki2", package)
+    assert found["log"] == {"new": len(texts), "updated": 0, "duplicate": 0, "conflicting": 0}
+    by_guid = {guid(card): card for card in MemoCard.objects.all()}
+    for note_guid, note in found["notes"].items():
+        html = as_html(by_guid[note_guid].front)
+        assert (note["fields"], len(note["cards"])) == ([html, html], 1)
+        assert note["tags"] == ["t\ufffdu", "v\ufffd"]
+        assert not re.search(r"[\x00-\x08\x0b-\x1f]", html)
+    assert bad(items(package)) == []
 
 
 def test_an_export_comes_back_as_it_was(tmp_path: Path) -> None:
