@@ -50,7 +50,7 @@ questions_router = Router(auth=staff_auth, tags=["questions"])
 cards_router = Router(auth=staff_auth, tags=["study cards"])
 
 # The columns by which the history says what became of an explanation.
-EXPLANATION = ("explanation", "explanation_status")
+EXPLANATION = ("explanation", "explanation_status", "needs_review")
 
 READ = problems(401, 403, 422, 503)
 WRITE = problems(401, 403, 404, 409, 422, 503)
@@ -172,7 +172,7 @@ def update_question(request: HttpRequest, question_id: Id, body: PatchDict[Quest
     question = questions.update_question(
         question_id=question_id, changes=body, may_approve=_may_approve(request, Question)
     )
-    log_change(before, question, body, user_id=user_id)
+    log_change(before, question, [*body, "needs_review"], user_id=user_id)
     return question
 
 
@@ -285,7 +285,7 @@ def update_card(request: HttpRequest, card_id: Id, body: PatchDict[CardIn]) -> M
     user_id = require_permission(request, "memocards.change_memocard")
     before = _get(MemoCard, card_id)
     card = cards.update_card(card_id=card_id, changes=body, may_approve=_may_approve(request, MemoCard))
-    log_change(before, card, body, user_id=user_id)
+    log_change(before, card, [*body, "needs_review"], user_id=user_id)
     return card
 
 

@@ -199,7 +199,10 @@ class ReviewedAdmin(SoftDeleteAdmin):
         decides = change and ("_approve" in request.POST or "_unapprove" in request.POST)
         if decides and not self.has_approve_permission(request):
             raise PermissionDenied
+        was_approved = change and not obj.needs_review and not self.has_approve_permission(request)
         super().save_model(request, obj, form, change)
+        if was_approved and self.count([obj.pk], Q(needs_review=True)):
+            self.log_rows(request, [obj.pk], CHANGE, str(_("Sent back to review.")))
         if change and "_approve" in request.POST:
             self.log_rows(request, self.approve_rows(request, [obj.pk]), CHANGE, str(_("Approved.")))
         if change and "_unapprove" in request.POST:

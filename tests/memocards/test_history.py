@@ -11,7 +11,7 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 from pytest_django.fixtures import Settings
 
-from memocards import history
+from memocards import cards, history
 from memocards.models import MemoCard, Question, Topic
 from publish.transactions import TransactionRequired
 from tests.factories import MemoCardFactory, QuestionFactory, TopicFactory, UserFactory
@@ -144,6 +144,19 @@ def test_an_approval_of_any_number_is_one_statement_of_history(
 
 
 # Whichever way
+
+
+@own_transactions
+def test_an_edit_that_takes_an_approval_away_says_so() -> None:
+    author = member("author")
+    card, waiting = MemoCardFactory.create(), MemoCardFactory.create(needs_review=True)
+    author.post(page_of(card), opened(author, page_of(card)) | {"front": "New"})
+    assert written(card) == [(CHANGE, "Sent back to review."), (CHANGE, "Changed Front.")]
+    cards.approve_cards(card_ids=[card.pk], reviewer_id=None)
+    send(author, "PATCH", f"/study-cards/{card.pk}", {"front": "Newer"})
+    assert written(card) == [(CHANGE, "Changed Front and Waits for review.")]
+    author.post(page_of(waiting), opened(author, page_of(waiting)) | {"front": "New"})
+    assert written(waiting) == [(CHANGE, "Changed Front.")]
 
 
 def test_a_row_is_named_as_it_names_itself(admin_client: Client) -> None:
