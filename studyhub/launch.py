@@ -70,7 +70,7 @@ def _print_addresses() -> None:
     logins = settings.DATA_DIR / "demo-logins"
     print()
     print(f"  Hub, to write and review    {hub}/admin/")
-    print(f"  API, to browse              {hub}/api/docs")
+    print(f"  API, to browse              {hub}/api/docs (learners log in at {hub}/login/)")
     print(f"  Viewer, to learn            {viewer}/")
     print(f"  Data                        {settings.DATA_DIR}")
     if logins.exists():

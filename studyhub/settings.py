@@ -195,8 +195,6 @@ INSTALLED_APPS = [
     "ninja",
     # Jobs: its tables, and its app, which finds memocards/tasks.py by its name.
     "procrastinate.contrib.django",
-    # The pages that import files in the admin.
-    "import_export",
     "studyhub.apps.StudyHubConfig",
     "publish.apps.PublishConfig",
     "memocards.apps.MemocardsConfig",

@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import Any, ClassVar
 
 from django import forms
-from django.contrib import admin
+from django.contrib import admin, messages
 from django.contrib.admin.models import CHANGE
 from django.core.exceptions import PermissionDenied
 from django.db.models import Count, Q, QuerySet
@@ -203,6 +203,7 @@ class ReviewedAdmin(SoftDeleteAdmin):
         super().save_model(request, obj, form, change)
         if was_approved and self.count([obj.pk], Q(needs_review=True)):
             self.log_rows(request, [obj.pk], CHANGE, str(_("Sent back to review.")))
+            self.message_user(request, _("It waits for review again. Viewers drop it until it is approved."), messages.WARNING)
         if change and "_approve" in request.POST:
             self.log_rows(request, self.approve_rows(request, [obj.pk]), CHANGE, str(_("Approved.")))
         if change and "_unapprove" in request.POST:

@@ -72,10 +72,13 @@ def _looked_through(tag: str, values: Mapping[str, str]) -> int:
 
 
 def answer_only(back: str) -> str:
-    """What stands below the line at which the answer begins; all of it where there is none, or nothing below."""
+    """What stands below the line at which the answer begins; all of it where there is none, or nothing below.
+
+    A plain line right at the beginning, below what FrontSide would repeat, is that line too.
+    """
     # No tag begins behind the last bracket, however often it looks like it.
     for rule in _RULE.finditer(back, 0, back.rfind(">") + 1):
-        if _ANSWER_LINE.search(rule[0]):
+        if _ANSWER_LINE.search(rule[0]) or not back[: rule.start()].strip():
             above, below = back[: rule.start()], back[rule.end() :]
             return f"{above} {below}" if _NOTHING.fullmatch(below) else below
     return back

@@ -591,3 +591,21 @@ def contrast(page: Page, place: str) -> float:
         }"""
     )
     return found
+
+
+def test_a_question_is_sent_back_by_enter_and_decided_by_mouse(sit_down: Sitter) -> None:
+    """Its form has boxes for ten choices, most of them empty."""
+    topic = TopicFactory.create()
+    first, second = QuestionFactory.create_batch(2, topic=topic, needs_review=True)
+    page = sit_down(reviewer())
+    page.goto(DESK)
+    page.keyboard.press("s")
+    page.keyboard.type("Which one?")
+    page.keyboard.press("Enter")
+    expect(page.locator("#desk-message")).to_contain_text("Sent back")
+    expect(page.locator("#desk-item article")).to_have_attribute("data-key", f"question-{second.pk}")
+    page.get_by_role("button", name="Approve").click()
+    counted(page, 2, 0)
+    first.refresh_from_db()
+    second.refresh_from_db()
+    assert (first.sent_back_reason, second.needs_review) == ("Which one?", False)

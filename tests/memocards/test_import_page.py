@@ -111,7 +111,7 @@ def rows_of(page: str) -> list[str]:
 
 
 def test_the_list_leads_to_the_import(office: Client) -> None:
-    assert f"href='{CARDS}import/'" in office.get(CARDS).content.decode()
+    assert f'href="{CARDS}import/"' in office.get(CARDS).content.decode()
     assert office.get(f"{CARDS}import/").status_code == 200
 
 

@@ -6,11 +6,13 @@ from memocards.importing.rows import Kind
 class Command(ImportCommand):
     help = (
         "Imports cards from CSV, TSV, XLSX, JSON Lines, an Anki package (.apkg, .colpkg) or Anki's text export. They "
-        "wait for review. A card is known by its external id (Anki's guid; without one, made from its front), so "
-        "importing a file again changes only what changed in it; so does importing an export of this hub. Texts are "
-        "Markdown, and HTML in them becomes Markdown; where a column `markup` says `exact`, as in exports, they are "
-        "stored as they stand; where it says `html`, all is HTML. Anki's decks are topics, nested ones by their whole "
-        "name, unless --topic puts all cards into one. A bad row keeps the whole file out, unless --skip-bad."
+        "wait for review. The first line of a table names its columns: front and back, and if you like tags (parted by "
+        "commas, or by blanks), note, source, topic and id; JSON Lines have the same names. A card is known by its "
+        "external id (Anki's guid; without one, made from its front), so importing a file again changes only what "
+        "changed in it; so does importing an export of this hub. Texts are Markdown, and HTML in them becomes "
+        "Markdown; where a column `markup` says `exact`, as in exports, they are stored as they stand; where it says "
+        "`html`, all is HTML. Anki's decks are topics, nested ones by their whole name, unless --topic puts all cards "
+        "into one. A bad row keeps the whole file out, unless --skip-bad."
     )
     kind = Kind.CARD
     formats = list(Format)

@@ -120,6 +120,8 @@ def test_the_answer_is_what_stands_below_the_line() -> None:
     assert answer_only("front<hr id=answer>back") == "back"
     assert answer_only("front<HR ID='answer' class=x>") == "front "
     assert answer_only("no line") == "no line"
+    assert answer_only(" <hr>back<hr>more") == "back<hr>more"
+    assert answer_only("front<hr>back") == "front<hr>back"
 
 
 def test_a_text_export_of_notes(tmp_path: Path) -> None:
