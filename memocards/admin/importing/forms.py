@@ -99,6 +99,7 @@ class FileForm(ImportForm):  # type: ignore[misc]
         super().__init__(formats, resources, **kwargs)
         self._formats, self._resource, self._user = formats, resources[0], user
         chosen: Any = self.fields["format"]
+        chosen.label = _("Format")
         chosen.choices = [choice for choice in chosen.choices if choice[0]]
         file = self.fields["import_file"]
         file.label, file.help_text = _("File"), resources[0].hint
