@@ -203,7 +203,8 @@ class ReviewedAdmin(SoftDeleteAdmin):
         super().save_model(request, obj, form, change)
         if was_approved and self.count([obj.pk], Q(needs_review=True)):
             self.log_rows(request, [obj.pk], CHANGE, str(_("Sent back to review.")))
-            self.message_user(request, _("It waits for review again. Viewers drop it until it is approved."), messages.WARNING)
+            dropped = _("It waits for review again. Viewers drop it until it is approved.")
+            self.message_user(request, dropped, messages.WARNING)
         if change and "_approve" in request.POST:
             self.log_rows(request, self.approve_rows(request, [obj.pk]), CHANGE, str(_("Approved.")))
         if change and "_unapprove" in request.POST:
