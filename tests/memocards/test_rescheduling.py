@@ -36,6 +36,8 @@ from tests.memocards.waiting import DEADLINE_SECONDS, wait_until_somebody_waits
 pytestmark = pytest.mark.django_db
 
 DAY = timedelta(days=1)
+# Not the calendar's: before the rollover hour yesterday lasts on.
+STUDY_DAY = (datetime.now(UTC) - timedelta(hours=hub.DAY_ROLLOVER_HOUR)).date()
 
 
 def studied(learner: User, topic: Topic, cards: int = 1, answers: int = 3) -> list[CardProgress]:
@@ -76,7 +78,7 @@ def run(*arguments: str) -> str:
 
 @pytest.mark.parametrize(
     "changes",
-    [{"scheduler": "fsrs"}, {"exam_date": date.today() + 3 * DAY}, {"scheduler": "fsrs", "exam_date": date.max}],
+    [{"scheduler": "fsrs"}, {"exam_date": STUDY_DAY + 3 * DAY}, {"scheduler": "fsrs", "exam_date": date.max}],
 )
 def test_a_topic_of_another_scheduler_or_exam_is_folded_again_and_published(
     learner: User, changes: dict[str, Any]
