@@ -7,13 +7,12 @@ from typing import Any
 
 from django.db import connection
 from django.db.models import Count, Max
-from django.utils.formats import date_format
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
-from django.utils.timezone import localtime
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
+from memocards.admin.fields import short_moment
 from memocards.leeches import EVER_FLAGGED
 from memocards.models import CardProgress
 
@@ -44,7 +43,7 @@ class Published:
         elif self.tombstone:
             state = _("tombstone")
         else:
-            state = _("published %s") % date_format(localtime(self.at), "SHORT_DATETIME_FORMAT")
+            state = _("published %s") % short_moment(self.at)
         name = "none" if self.at is None else "tombstone" if self.tombstone else "published"
         if not self.pending:
             return format_html('<span class="published-{}">{}</span>', name, state)

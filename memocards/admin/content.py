@@ -22,6 +22,7 @@ from memocards.admin.choosing import pin, user_id
 from memocards.admin.columns import leeches
 from memocards.admin.confirmation import Question as Asked
 from memocards.admin.confirmation import ask, at_stake, confirmed
+from memocards.admin.editing import update_question
 from memocards.admin.explanations import ExplainedAdmin
 from memocards.admin.fields import LinesField, short
 from memocards.admin.filters import LiveStateFilter, LiveTopicFilter, ReviewStateFilter, StaffFilter
@@ -199,15 +200,7 @@ class QuestionAdmin(ImportingAdmin, ExplainedAdmin):
         return question
 
     def update(self, request: HttpRequest, key: int, changes: dict[str, Any]) -> None:
-        may_approve = self.has_approve_permission(request)
-        explanation = changes.pop("explanation", None)
-        if changes or explanation is None:
-            questions.update_question(question_id=key, changes=changes, may_approve=may_approve)
-        # A person's words are ready; taking them away withdraws the explanation.
-        if explanation:
-            questions.set_explanation(question_id=key, body=explanation, may_approve=may_approve)
-        elif explanation is not None:
-            questions.clear_explanation(question_id=key, may_approve=may_approve)
+        update_question(key, changes, may_approve=self.has_approve_permission(request))
 
     def approve_rows(self, request: HttpRequest, keys: list[int]) -> list[int]:
         return questions.approve_questions(question_ids=keys, reviewer_id=user_id(request))

@@ -17,6 +17,7 @@ from django.utils.translation import gettext_lazy
 from memocards import cards, questions
 from memocards.admin.choosing import user_id
 from memocards.admin.desk_forms import DeskForm, Difference, desk_form
+from memocards.admin.editing import update_question
 from memocards.errors import DomainError, Invalid
 from memocards.history import log_rows
 from memocards.review import Item, Key, held_by_another, lock_item, waits
@@ -185,22 +186,12 @@ def _save_edits(request: HttpRequest, key: Key, form: DeskForm) -> None:
         if key.kind == "card":
             cards.update_card(card_id=key.pk, changes=changes)
         else:
-            _update_question(key.pk, changes)
+            update_question(key.pk, changes, may_approve=True)
     except DomainError as refusal:
         raise Refused(form, _sentences(refusal)) from refusal
     written: Any = form
     message = json.dumps(construct_change_message(written, [], False))
     log_rows(key.model, [key.pk], user_id=user_id(request), flag=CHANGE, message=message)
-
-
-def _update_question(key: int, changes: dict[str, Any]) -> None:
-    explanation = changes.pop("explanation", None)
-    if changes:
-        questions.update_question(question_id=key, changes=changes)
-    if explanation:
-        questions.set_explanation(question_id=key, body=explanation)
-    elif explanation is not None:
-        questions.clear_explanation(question_id=key)
 
 
 def _approve(key: Key, reviewer: int) -> None:

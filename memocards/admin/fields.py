@@ -1,15 +1,18 @@
-"""Form fields for study content: texts of several lines, tags, choices."""
+"""Form fields for study content, such as texts of several lines, tags and choices; and what cells of lists show."""
 
 import json
+from datetime import datetime
 from typing import Any
 
 from django import forms
 from django.contrib.admin.widgets import AdminTextareaWidget
 from django.contrib.postgres.forms import SimpleArrayField, SplitArrayField
 from django.core.exceptions import ValidationError
+from django.utils.formats import date_format
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.text import Truncator
+from django.utils.timezone import localtime
 from django.utils.translation import gettext_lazy as _
 
 SHORT = 80
@@ -18,6 +21,11 @@ SHORT = 80
 def short(text: str) -> SafeString:
     """The beginning of a text, for a cell of a list."""
     return format_html('<span dir="auto">{}</span>', Truncator(text).chars(SHORT))
+
+
+def short_moment(when: datetime | None) -> str:
+    """A moment, for a cell of a list."""
+    return date_format(localtime(when), "SHORT_DATETIME_FORMAT") if when else "–"
 
 
 def unix_lines(text: str) -> str:

@@ -14,16 +14,14 @@ from django.db.models import Max, Min, Q, QuerySet
 from django.http import HttpRequest
 from django.urls import reverse
 from django.utils import timezone
-from django.utils.formats import date_format
 from django.utils.html import format_html, format_html_join
-from django.utils.timezone import localtime
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext
 from procrastinate.contrib.django import admin as _registered  # noqa: F401
 from procrastinate.contrib.django.models import ProcrastinateEvent, ProcrastinateJob
 
 from memocards.admin.choosing import pin, user_id
-from memocards.admin.fields import short
+from memocards.admin.fields import short, short_moment
 from memocards.errors import DomainError
 from memocards.explaining.requesting import TASK, request_explanations
 from memocards.explaining.work import ATTEMPTS
@@ -168,20 +166,20 @@ class ExplanationJobAdmin(ReadOnlyAdmin):
 
     @admin.display(description=_("asked for"))
     def queued(self, job: Any) -> Any:
-        return _moment(job.queued_at)
+        return short_moment(job.queued_at)
 
     @admin.display(description=_("started"))
     def started(self, job: Any) -> Any:
-        return _moment(job.started_at)
+        return short_moment(job.started_at)
 
     @admin.display(description=_("next attempt"))
     def next_attempt(self, job: Any) -> Any:
-        return _moment(job.scheduled_at if job.status == "todo" else None)
+        return short_moment(job.scheduled_at if job.status == "todo" else None)
 
     @admin.display(description=_("events"))
     def events(self, job: Any) -> Any:
         happened = ProcrastinateEvent.objects.filter(job=job.pk).order_by("id").values_list("type", "at")
-        told = ((EVENTS.get(kind, kind), _moment(at)) for kind, at in happened)
+        told = ((EVENTS.get(kind, kind), short_moment(at)) for kind, at in happened)
         return format_html_join("", "<div>{}: {}</div>", told)
 
     # Actions
@@ -208,7 +206,3 @@ class ExplanationJobAdmin(ReadOnlyAdmin):
         self.message_user(
             request, f"{_('Explanation asked for.')} {told}", messages.SUCCESS if count else messages.WARNING
         )
-
-
-def _moment(when: Any) -> str:
-    return date_format(localtime(when), "SHORT_DATETIME_FORMAT") if when else "–"

@@ -1,6 +1,5 @@
 """Rows that are seen once somebody approved them: what a list does with any number of them at once."""
 
-from datetime import datetime
 from typing import Any, ClassVar
 
 from django import forms
@@ -10,8 +9,6 @@ from django.core.exceptions import PermissionDenied
 from django.db.models import Count, Q, QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
-from django.utils.formats import date_format
-from django.utils.timezone import localtime
 from django.utils.translation import gettext as now
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext
@@ -19,6 +16,7 @@ from django.utils.translation import ngettext
 from memocards.admin.choosing import pin
 from memocards.admin.columns import Published, published
 from memocards.admin.confirmation import AskingActionForm, Question, ask, at_stake, confirmed
+from memocards.admin.fields import short_moment
 from memocards.admin.filters import ReviewStateFilter
 from memocards.admin.forms import LIVE
 from memocards.admin.soft_deletion import SoftDeleteAdmin
@@ -263,9 +261,5 @@ class ReviewedAdmin(SoftDeleteAdmin):
             return "–"
         return now("%(who)s, %(when)s") % {
             "who": row.reviewed_by or now("somebody"),
-            "when": _moment(row.reviewed_at),
+            "when": short_moment(row.reviewed_at),
         }
-
-
-def _moment(when: datetime) -> str:
-    return date_format(localtime(when), "SHORT_DATETIME_FORMAT")
