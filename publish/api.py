@@ -1,6 +1,7 @@
 """The feed in the API's documentation, and for WSGI servers. The hub's ASGI entry answers it natively (stream.py)."""
 
 from typing import Annotated, Any
+from uuid import UUID
 
 from django.db import connection
 from django.http import HttpRequest, HttpResponse
@@ -10,10 +11,10 @@ from pydantic import Field
 from publish import feed
 from publish.cursor import Cursor
 from publish.positions import WRITE, positions
-from publish.stream import LONGEST_WAIT_SECONDS, page_body
+from publish.stream import LONGEST_WAIT_SECONDS, REQUEST_ID, page_body
 from publish.subscribers import Reader
 from studyhub.authentication import SubscriberToken
-from studyhub.problems import problems
+from studyhub.problems import answer_for, problems
 
 feed_router = Router(auth=[SubscriberToken()], tags=["feed"])
 
@@ -24,6 +25,11 @@ class FeedQuery(Schema):
     limit: Annotated[int, Field(ge=1, le=feed.HIGHEST_LIMIT)] = feed.DEFAULT_LIMIT
     wait: Annotated[float, Field(ge=0, le=LONGEST_WAIT_SECONDS)] = Field(
         0, description="Seconds for which an empty page waits for news. Under a WSGI server it does not wait."
+    )
+    request_id: str | None = Field(
+        None,
+        description="A word of your own, repeated in the answer: with it an old answer is not taken for this one's.",
+        pattern=REQUEST_ID,
     )
 
 
@@ -44,20 +50,34 @@ class FeedPage(Schema):
     cursor: str = Field(description="Opaque. Send it as `after` once the items are stored.")
     head: int
     has_more: bool
+    hub: UUID = Field(description="Which hub this is. It stays the same after a restore and in another epoch.")
+    subscriber: int = Field(description="Whose token asked.")
+    learner_id: int | None = Field(description="Whose progress this token sees, besides what everyone sees.")
+    after: str = Field(description="The cursor that this page answers. Apply it to no other.")
+    request_id: str | None = Field(description="The `request_id` that this page answers.")
 
 
 @feed_router.get("", response={200: FeedPage, **problems(401, 410, 422, 503)}, summary="Read the feed")
 def read_feed(request: HttpRequest, query: Query[FeedQuery]) -> HttpResponse:
     """What is published, oldest change first. 410 with `"resync": true`: start over with an empty `after`."""
     reader: Reader = request.auth  # type: ignore[attr-defined]
-    page = feed.page(
-        reader,
-        after=query.after,
-        kinds=[kind for kind in query.kinds.split(",") if kind],
-        limit=query.limit,
-    )
-    positions.note(reader.subscriber_id, Cursor.decode(query.after) if query.after else None)
+    cursor = Cursor.decode(query.after) if query.after else None
+    named = {"after": query.after, "request_id": query.request_id}
+    try:
+        page = feed.page(
+            reader,
+            after=query.after,
+            kinds=[kind for kind in query.kinds.split(",") if kind],
+            limit=query.limit,
+        )
+    except Exception as error:
+        answer = answer_for(error, named)
+        if answer is None:
+            raise
+        return HttpResponse(answer.body, status=answer.status, headers=dict(answer.headers))
+    positions.note(reader.subscriber_id, cursor)
     if positions.is_due:
         with connection.cursor() as database:
             database.execute(WRITE, positions.take())
-    return HttpResponse(page_body(page), content_type="application/json", headers={"Cache-Control": "no-store"})
+    body = page_body(page, named)
+    return HttpResponse(body, content_type="application/json", headers={"Cache-Control": "no-store"})

@@ -3,6 +3,7 @@
 Items, head, floor and epoch come from one statement, hence one snapshot: read apart, a page could skip a row.
 """
 
+import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -21,13 +22,18 @@ PAGE_BYTES = 8 * 1024 * 1024
 
 @dataclass(frozen=True)
 class Page:
-    """`items`: the JSON texts of `count` items, joined by the separator asked for; `cursor`: where to go on."""
+    """`items`: the JSON texts of `count` items, joined by the separator asked for; `cursor`: where to go on.
+
+    `hub`: which hub says so, in every epoch of its feed; `reader`: to whom.
+    """
 
     items: str
     count: int
     cursor: str
     head: int
     has_more: bool
+    hub: uuid.UUID
+    reader: Reader
 
 
 class InvalidParameter(ValueError):
@@ -60,7 +66,7 @@ WITH candidates AS (
     FROM candidates WHERE place <= %(limit)s + 1
 )
 SELECT state.system_identifier = (SELECT system_identifier FROM pg_control_system()),
-       state.epoch, state.last_seq, state.tombstone_floor, page.*
+       state.hub, state.epoch, state.last_seq, state.tombstone_floor, page.*
 FROM publish_feed_state AS state, (
     SELECT count(*) FILTER (WHERE fits), max(seq) FILTER (WHERE fits),
            string_agg({item}, %(separator)s ORDER BY seq) FILTER (WHERE fits), coalesce(bool_or(NOT fits), false)
@@ -82,7 +88,7 @@ def page(
     sql, params = page_statement(reader, cursor=cursor, kinds=kinds, limit=limit, separator=separator)
     with connection.cursor() as database:
         database.execute(sql, params)
-        return page_from_row(database.fetchone(), cursor)
+        return page_from_row(database.fetchone(), cursor, reader)
 
 
 def page_statement(
@@ -110,11 +116,11 @@ def page_statement(
     }
 
 
-def page_from_row(row: Sequence[Any] | None, cursor: Cursor | None) -> Page:
+def page_from_row(row: Sequence[Any] | None, cursor: Cursor | None, reader: Reader) -> Page:
     """The page in the row that page_statement() gave. Raises CursorExpired where going on would skip something."""
     if row is None:
         raise FeedNotBegun("The feed has not begun yet. Start the relay: manage.py run_relay.")
-    same_cluster, epoch, head, floor, count, highest, items, has_more = row
+    same_cluster, hub, epoch, head, floor, count, highest, items, has_more = row
     if not same_cluster:
         raise FeedNotBegun("This database is a restored copy. Start the relay, which begins a new epoch of the feed.")
     if cursor is None:
@@ -133,6 +139,8 @@ def page_from_row(row: Sequence[Any] | None, cursor: Cursor | None) -> Page:
         cursor=Cursor(epoch=epoch, seq=reached, scan_head=cursor.scan_head).encode(),
         head=head,
         has_more=has_more,
+        hub=hub,
+        reader=reader,
     )
 
 

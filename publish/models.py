@@ -8,6 +8,7 @@ from typing import Any
 
 from django.conf import settings
 from django.contrib.postgres.fields import ArrayField
+from django.contrib.postgres.functions import RandomUUID
 from django.db import models
 from django.db.models import F, Func, Q, Value
 from django.db.models.functions import Cast, Now
@@ -146,6 +147,8 @@ class FeedState(models.Model):
     """
 
     id = models.SmallIntegerField(primary_key=True, default=1)
+    # Which hub this is. A restored copy keeps it, and a new epoch does not change it.
+    hub = models.UUIDField(_("hub"), db_default=RandomUUID(), editable=False)
     epoch = models.UUIDField(_("epoch"))
     last_seq = models.BigIntegerField(_("last seq"), default=0)
     tombstone_floor = models.BigIntegerField(_("tombstone floor"), default=0)

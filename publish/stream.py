@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import json
 import logging
+import re
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
@@ -32,6 +33,7 @@ Send = Callable[[Message], Awaitable[None]]
 
 JSON, NDJSON, EVENTS = "application/json", "application/x-ndjson", "text/event-stream"
 LONGEST_WAIT_SECONDS = 60.0
+REQUEST_ID = "^[!-~]{1,64}$"
 HEARTBEAT_SECONDS = 15.0
 _POOL_SIZE = 4
 _POOL_TIMEOUT_SECONDS = 10.0
@@ -64,8 +66,14 @@ class FeedRequest:
     kinds: tuple[str, ...]
     limit: int
     wait: float
+    request_id: str | None
     media_type: str
     encoding: str | None
+
+    @property
+    def named(self) -> dict[str, str | None]:
+        """What every answer repeats, so that a consumer can tell it from the answer to another request."""
+        return {"after": "" if self.cursor is None else self.cursor.encode(), "request_id": self.request_id}
 
     @classmethod
     def parse(cls, scope: Scope) -> "FeedRequest":
@@ -83,15 +91,20 @@ class FeedRequest:
             kinds=tuple(kind for kind in given.get("kinds", "").split(",") if kind),
             limit=int(_number(given, "limit", feed.DEFAULT_LIMIT, lowest=1, highest=feed.HIGHEST_LIMIT, whole=True)),
             wait=_number(given, "wait", 0, lowest=0, highest=LONGEST_WAIT_SECONDS, whole=False),
+            request_id=_request_id(given.get("request_id")),
             media_type=_media_type(headers.get("accept", "")),
             encoding=choose_encoding(headers.get("accept-encoding", "")),
         )
 
 
 class FeedApplication:
-    """The ASGI application. `refuse` turns an error into an answer, or None for one that it does not know."""
+    """The ASGI application.
 
-    def __init__(self, refuse: Callable[[Exception], Answer | None]) -> None:
+    `refuse` turns an error, and what its answer should repeat of the request, into that answer; or gives None for an
+    error that it does not know.
+    """
+
+    def __init__(self, refuse: Callable[[Exception, Mapping[str, Any]], Answer | None]) -> None:
         self._refuse = refuse
         self._news: News | None = None
         self._pool: AsyncConnectionPool | None = None
@@ -128,19 +141,21 @@ class FeedApplication:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if self._news is None:
             await self.startup()
+        named: Mapping[str, Any] = {}
         try:
             request = FeedRequest.parse(scope)
+            named = request.named
             page = await self._wait_for_page(request)
         except Exception as error:
-            await _send(send, self._refusal(error))
+            await _send(send, self._refusal(error, named))
             return
         if request.media_type == EVENTS:
             await self._stream(request, page, send)
         else:
             await _send(send, await _page_answer(request, page))
 
-    def _refusal(self, error: Exception) -> Answer:
-        refusal = self._refuse(error)
+    def _refusal(self, error: Exception, named: Mapping[str, Any]) -> Answer:
+        refusal = self._refuse(error, named)
         if refusal is None:
             raise error
         return refusal
@@ -173,7 +188,7 @@ class FeedApplication:
                 separator="," if request.media_type == JSON else "\n",
             )
             row = await (await database.execute(*statement)).fetchone()
-        page = feed.page_from_row(row, request.cursor)
+        page = feed.page_from_row(row, request.cursor, reader)
         positions.note(reader.subscriber_id, request.cursor)
         return page
 
@@ -183,13 +198,13 @@ class FeedApplication:
         request = replace(request, wait=HEARTBEAT_SECONDS, limit=min(request.limit, _EVENTS_LIMIT))
         while True:
             cursor = Cursor.decode(page.cursor)
-            events = _events(page, cursor, moved=request.cursor is None or cursor.seq > request.cursor.seq)
+            events = _events(page, cursor, request)
             await send({"type": "http.response.body", "body": events or b": heartbeat\n\n", "more_body": True})
             request = replace(request, cursor=cursor)
             try:
                 page = await self._wait_for_page(request)
             except Exception as error:
-                refusal = self._refusal(error)
+                refusal = self._refusal(error, request.named)
                 name = b"resync" if isinstance(error, CursorExpired) else b"problem"
                 body = b"event: " + name + b"\ndata: " + refusal.body + b"\n\n"
                 await send({"type": "http.response.body", "body": body, "more_body": False})
@@ -210,21 +225,29 @@ class FeedApplication:
             await database.execute(WRITE, positions.take())
 
 
-def page_body(page: feed.Page) -> bytes:
-    """The JSON document of a page; its items are the text that PostgreSQL wrote."""
-    return b'{"items": [' + page.items.encode() + b"], " + _position(page)[1:]
+def page_body(page: feed.Page, named: Mapping[str, Any]) -> bytes:
+    """The JSON document of a page; its items are the text that PostgreSQL wrote. `named`: repeated of the request."""
+    return b'{"items": [' + page.items.encode() + b"], " + _position(page, named)[1:]
 
 
-def _position(page: feed.Page) -> bytes:
-    return json.dumps({"cursor": page.cursor, "head": page.head, "has_more": page.has_more}).encode()
+def _position(page: feed.Page, named: Mapping[str, Any]) -> bytes:
+    position = {
+        "cursor": page.cursor,
+        "head": page.head,
+        "has_more": page.has_more,
+        "hub": str(page.hub),
+        "subscriber": page.reader.subscriber_id,
+        "learner_id": page.reader.learner_id,
+    }
+    return json.dumps({**position, **named}).encode()
 
 
 async def _page_answer(request: FeedRequest, page: feed.Page) -> Answer:
     if request.media_type == NDJSON:
         # An item a line, and where to go on in the last one.
-        body = page.items.encode() + (b"\n" if page.items else b"") + _position(page) + b"\n"
+        body = page.items.encode() + (b"\n" if page.items else b"") + _position(page, request.named) + b"\n"
     else:
-        body = page_body(page)
+        body = page_body(page, request.named)
     headers = {"Content-Type": request.media_type, "Cache-Control": "no-store", "Vary": "Accept, Accept-Encoding"}
     if request.encoding is not None and len(body) >= SMALLEST_BYTES:
         # In a thread: compressing some megabytes would hold up everyone who waits.
@@ -233,14 +256,15 @@ async def _page_answer(request: FeedRequest, page: feed.Page) -> Answer:
     return Answer(200, headers, body)
 
 
-def _events(page: feed.Page, cursor: Cursor, *, moved: bool) -> bytes:
+def _events(page: feed.Page, cursor: Cursor, request: FeedRequest) -> bytes:
+    moved = request.cursor is None or cursor.seq > request.cursor.seq
     parts: list[bytes] = []
     for item in page.items.split("\n") if page.items else ():
         # Every item begins with its seq, as feed.py writes it.
         seq = int(item[len('{"seq":') : item.index(",")])
         parts.append(f"id: {replace(cursor, seq=seq).encode()}\nevent: item\ndata: {item}\n\n".encode())
     if moved and not page.has_more:
-        parts.append(f"id: {page.cursor}\nevent: head\ndata: ".encode() + _position(page) + b"\n\n")
+        parts.append(f"id: {page.cursor}\nevent: head\ndata: ".encode() + _position(page, request.named) + b"\n\n")
     return b"".join(parts)
 
 
@@ -264,6 +288,12 @@ def _media_type(accept: str) -> str:
         if media_type in wanted:
             return media_type
     return JSON
+
+
+def _request_id(text: str | None) -> str | None:
+    if text is not None and not re.fullmatch(REQUEST_ID, text):
+        raise feed.InvalidParameter("request_id", "request_id is 1 to 64 letters, digits and signs of ASCII.")
+    return text
 
 
 def _number(

@@ -140,11 +140,13 @@ def slug_of(status: int) -> str:
     return {413: "too-large"}.get(status) or _title(status).lower().replace(" ", "-")
 
 
-def answer_for(error: Exception) -> Answer | None:
-    """The feed's answer to an error; None where it is not one of those named here."""
+def answer_for(error: Exception, named: Mapping[str, Any]) -> Answer | None:
+    """The feed's answer to an error, with what it repeats of the request; None for an error not named here."""
     body = describe(error)
     if body is None:
         return None
+    if body["status"] != HTTPStatus.UNAUTHORIZED:  # to nobody in particular, nothing is repeated
+        body |= named
     return Answer(body["status"], {"Content-Type": CONTENT_TYPE, **headers_for(body)}, json.dumps(body).encode())
 
 

@@ -239,7 +239,33 @@ def test_pages_follow_each_other_by_the_cursor(http: httpx.Client, token: str) -
     second = http.get("/api/feed", params={"limit": 2, "after": first["cursor"]}, headers=bearer(token)).json()
     assert ([item["id"] for item in second["items"]], second["head"], second["has_more"]) == ([3], 3, False)
     third = http.get("/api/feed", params={"after": second["cursor"]}, headers=bearer(token)).json()
-    assert third == {"items": [], "cursor": second["cursor"], "head": 3, "has_more": False}
+    assert (third["items"], third["cursor"], third["has_more"]) == ([], second["cursor"], False)
+
+
+def test_a_page_names_the_hub_the_subscriber_and_the_request_that_it_answers(http: httpx.Client, db: None) -> None:
+    learner_id = UserFactory.create().pk
+    subscriber, token = create_subscriber(name="phone", learner_id=learner_id)
+    publish(1)
+    first = http.get("/api/feed", params={"request_id": "first"}, headers=bearer(token)).json()
+    second = http.get("/api/feed", params={"after": first["cursor"]}, headers=bearer(token)).json()
+    assert {first["hub"], second["hub"]} == {str(FeedState.objects.get().hub)}
+    assert {(page["subscriber"], page["learner_id"]) for page in (first, second)} == {(subscriber.pk, learner_id)}
+    assert (first["after"], first["request_id"]) == ("", "first")
+    assert (second["after"], second["request_id"]) == (first["cursor"], None)
+
+
+def test_a_refusal_names_the_request_that_it_answers(http: httpx.Client, token: str) -> None:
+    publish(1)
+    after = Cursor(epoch=uuid.uuid4(), seq=1, scan_head=2).encode()
+    response = http.get("/api/feed", params={"after": after, "request_id": "first"}, headers=bearer(token))
+    refusal = problem(response, 410, "cursor-expired")
+    assert (refusal["after"], refusal["request_id"]) == (after, "first")
+
+
+@pytest.mark.parametrize("word", ["", " ", "a b", "가", "x" * 65, "a\n"])
+def test_a_request_id_is_a_short_word(http: httpx.Client, token: str, word: str) -> None:
+    response = http.get("/api/feed", params={"request_id": word}, headers=bearer(token))
+    assert list(problem(response, 422, "invalid")["errors"]) == ["request_id"]
 
 
 def test_a_page_is_not_to_be_stored_by_caches(http: httpx.Client, token: str) -> None:
@@ -262,7 +288,7 @@ def test_a_page_is_lines_for_who_accepts_ndjson(http: httpx.Client, token: str) 
     *items, position = [json.loads(line) for line in response.text.splitlines()]
     page = http.get("/api/feed", headers=bearer(token)).json()
     assert items == page["items"]
-    assert position == {key: page[key] for key in ("cursor", "head", "has_more")}
+    assert position == {key: value for key, value in page.items() if key != "items"}
 
 
 @pytest.mark.parametrize(("accepted", "encoding"), [("gzip", "gzip"), ("gzip, zstd", "zstd"), ("zstd;q=0", None)])
@@ -488,7 +514,13 @@ def test_an_event_stream_says_why_it_ends(http: httpx.Client, token: str) -> Non
 def test_the_documentation_lists_the_feed(http: httpx.Client) -> None:
     document = http.get("/api/openapi.json").json()
     operation = document["paths"]["/api/feed"]["get"]
-    assert {parameter["name"] for parameter in operation["parameters"]} == {"after", "kinds", "limit", "wait"}
+    assert {parameter["name"] for parameter in operation["parameters"]} == {
+        "after",
+        "kinds",
+        "limit",
+        "wait",
+        "request_id",
+    }
     assert set(operation["responses"]) >= {"200", "401", "410", "422", "503"}
     assert operation["security"]
 

@@ -50,7 +50,7 @@ def test_field_errors_are_named() -> None:
     "error", [OperationalError("host db1"), InterfaceError("host db1"), psycopg.OperationalError("host db1")]
 )
 def test_a_database_that_is_away_is_503_with_a_time_to_try_again_and_without_its_address(error: Exception) -> None:
-    answer = answer_for(error)
+    answer = answer_for(error, {})
     assert answer is not None
     assert (answer.status, answer.headers["Retry-After"]) == (503, "5")
     assert answer.headers["Content-Type"] == "application/problem+json"
@@ -64,7 +64,7 @@ def test_an_expired_cursor_tells_the_consumer_to_start_over() -> None:
 
 
 def test_a_caller_without_credentials_is_told_which_would_do() -> None:
-    answer = answer_for(Unauthenticated())
+    answer = answer_for(Unauthenticated(), {})
     assert answer is not None
     assert (answer.status, answer.headers["WWW-Authenticate"]) == (401, "Bearer")
     assert "Bearer" in json.loads(answer.body)["detail"]
@@ -79,7 +79,7 @@ def test_forbidden_says_what_is_missing() -> None:
 def test_what_only_we_can_mend_is_no_problem_of_the_callers() -> None:
     for error in (ValueError("x"), KeyError("x"), AssertionError()):
         assert describe(error) is None
-        assert answer_for(error) is None
+        assert answer_for(error, {}) is None
 
 
 def test_pages_for_people_stay_pages(db: None) -> None:
