@@ -22,7 +22,15 @@ from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
 
 from publish.kinds import KINDS
-from publish.models import BackfillPosition, FeedState, PublishedItem, PublishOutbox, SetAside, Subscriber
+from publish.models import (
+    BackfillPosition,
+    FeedState,
+    PublishedItem,
+    PublishOutbox,
+    RelayHeartbeat,
+    SetAside,
+    Subscriber,
+)
 from publish.setting_aside import requeue
 from publish.subscribers import create_subscriber, revoke
 
@@ -163,6 +171,11 @@ class PublishedItemAdmin(SnapshotAdmin):
 @admin.register(FeedState)
 class FeedStateAdmin(ReadOnlyAdmin):
     list_display = ["epoch", "last_seq", "tombstone_floor"]
+
+
+@admin.register(RelayHeartbeat)
+class RelayHeartbeatAdmin(ReadOnlyAdmin):
+    list_display = ["worker", "worked_at", "hindrance"]
 
 
 @admin.register(BackfillPosition)

@@ -53,6 +53,9 @@ class FeedPage(Schema):
     hub: UUID = Field(description="Which hub this is. It stays the same after a restore and in another epoch.")
     subscriber: int = Field(description="Whose token asked.")
     learner_id: int | None = Field(description="Whose progress this token sees, besides what everyone sees.")
+    relay_silent_seconds: float | None = Field(
+        description="How long ago a relay last published, or found nothing to publish. Null: never."
+    )
     after: str = Field(description="The cursor that this page answers. Apply it to no other.")
     request_id: str | None = Field(description="The `request_id` that this page answers.")
 

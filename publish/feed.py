@@ -11,6 +11,7 @@ from typing import Any
 from django.db import connection
 
 from publish.cursor import Cursor, CursorExpired
+from publish.heartbeat import SILENT_SECONDS
 from publish.kinds import get_kind
 from publish.subscribers import Reader
 
@@ -24,7 +25,8 @@ PAGE_BYTES = 8 * 1024 * 1024
 class Page:
     """`items`: the JSON texts of `count` items, joined by the separator asked for; `cursor`: where to go on.
 
-    `hub`: which hub says so, in every epoch of its feed; `reader`: to whom.
+    `hub`: which hub says so, in every epoch of its feed; `reader`: to whom. `relay_silent_seconds`: how long ago a
+    relay last published or found nothing to publish; None: never.
     """
 
     items: str
@@ -34,6 +36,7 @@ class Page:
     has_more: bool
     hub: uuid.UUID
     reader: Reader
+    relay_silent_seconds: float | None
 
 
 class InvalidParameter(ValueError):
@@ -66,7 +69,7 @@ WITH candidates AS (
     FROM candidates WHERE place <= %(limit)s + 1
 )
 SELECT state.system_identifier = (SELECT system_identifier FROM pg_control_system()),
-       state.hub, state.epoch, state.last_seq, state.tombstone_floor, page.*
+       state.hub, state.epoch, state.last_seq, state.tombstone_floor, {silent_seconds}, page.*
 FROM publish_feed_state AS state, (
     SELECT count(*) FILTER (WHERE fits), max(seq) FILTER (WHERE fits),
            string_agg({item}, %(separator)s ORDER BY seq) FILTER (WHERE fits), coalesce(bool_or(NOT fits), false)
@@ -106,7 +109,7 @@ def page_statement(
         scans = _SCAN.format(where=by_kind + "learner_id IS NULL")
         if reader.learner_id is not None:
             scans += " UNION ALL " + _SCAN.format(where=by_kind + "learner_id = %(learner_id)s")
-    return _PAGE.format(scans=scans, item=_ITEM), {
+    return _PAGE.format(scans=scans, item=_ITEM, silent_seconds=SILENT_SECONDS), {
         "seq": 0 if cursor is None else cursor.seq,
         "limit": limit,
         "page_bytes": PAGE_BYTES,
@@ -120,7 +123,7 @@ def page_from_row(row: Sequence[Any] | None, cursor: Cursor | None, reader: Read
     """The page in the row that page_statement() gave. Raises CursorExpired where going on would skip something."""
     if row is None:
         raise FeedNotBegun("The feed has not begun yet. Start the relay: manage.py run_relay.")
-    same_cluster, hub, epoch, head, floor, count, highest, items, has_more = row
+    same_cluster, hub, epoch, head, floor, silent_seconds, count, highest, items, has_more = row
     if not same_cluster:
         raise FeedNotBegun("This database is a restored copy. Start the relay, which begins a new epoch of the feed.")
     if cursor is None:
@@ -141,6 +144,7 @@ def page_from_row(row: Sequence[Any] | None, cursor: Cursor | None, reader: Read
         has_more=has_more,
         hub=hub,
         reader=reader,
+        relay_silent_seconds=silent_seconds,
     )
 
 

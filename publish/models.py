@@ -170,6 +170,25 @@ class FeedState(models.Model):
         return gettext("%(what)s at %(place)s") % {"what": self.epoch, "place": self.last_seq}
 
 
+class RelayHeartbeat(models.Model):
+    """One row, apart from the feed's, whose lock relays hold while they work: when one of them last could publish."""
+
+    id = models.SmallIntegerField(primary_key=True, default=1)
+    worked_at = models.DateTimeField(_("last worked at"), null=True)
+    worker = models.CharField(_("worker"), max_length=255)
+    # Who keeps a running relay from publishing, as far as PostgreSQL tells; empty: nobody.
+    hindrance = models.TextField(_("hindrance"))
+
+    class Meta:
+        db_table = "publish_relay_heartbeat"
+        verbose_name = _("relay's heartbeat")
+        verbose_name_plural = _("relay's heartbeat")
+        constraints = [models.CheckConstraint(name="relay_heartbeat_is_one_row", condition=Q(id=1))]
+
+    def __str__(self) -> str:
+        return self.worker
+
+
 class BackfillPosition(models.Model):
     """How far the last backfill of a kind has come, written with each page: what `--resume` goes on from."""
 

@@ -8,7 +8,8 @@ import logging
 import uuid
 from dataclasses import dataclass
 
-from django.db import DataError, IntegrityError, InternalError, connection, transaction
+from django.db import DataError, IntegrityError, InternalError, OperationalError, connection, transaction
+from psycopg.errors import LockNotAvailable
 
 logger = logging.getLogger(__name__)
 
@@ -17,6 +18,10 @@ CHANNEL = "publish_feed"
 
 SMALLEST_BATCH = 500
 STEPS_BETWEEN_LOOKS_BEHIND = 100
+
+
+class FeedLocked(Exception):
+    """The feed's lock was not free in time: some session holds it, or hangs with it."""
 
 
 @dataclass(frozen=True)
@@ -228,9 +233,15 @@ def lock_feed() -> int:
     """Lock the feed until the transaction ends and return its head.
 
     Begins a feed where there is none, and a new epoch where the database is a restored copy of another cluster's.
+    Raises FeedLocked where the session limits its waits (lock_timeout).
     """
     with connection.cursor() as cursor:
-        cursor.execute(_LOCK_FEED)
+        try:
+            cursor.execute(_LOCK_FEED)
+        except OperationalError as error:
+            if isinstance(error.__cause__, LockNotAvailable):
+                raise FeedLocked("Another database session holds the feed's lock.") from error
+            raise
         row = cursor.fetchone()
         if row is None:
             cursor.execute(_CREATE_FEED, [uuid.uuid4()])

@@ -238,6 +238,7 @@ def _position(page: feed.Page, named: Mapping[str, Any]) -> bytes:
         "hub": str(page.hub),
         "subscriber": page.reader.subscriber_id,
         "learner_id": page.reader.learner_id,
+        "relay_silent_seconds": page.relay_silent_seconds,
     }
     return json.dumps({**position, **named}).encode()
 

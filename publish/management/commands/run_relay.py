@@ -4,11 +4,12 @@ import time
 from argparse import ArgumentParser
 from typing import Any
 
-from django.core.management.base import BaseCommand
+from django.core.management.base import BaseCommand, CommandError
 from django.db import InterfaceError, OperationalError, connection
 
+from publish.heartbeat import Heart
 from publish.management.arguments import positive, seconds
-from publish.relay import Batch, Relay
+from publish.relay import Batch, FeedLocked, Relay
 from publish.stopping import StopRequest
 
 logger = logging.getLogger(__name__)
@@ -16,9 +17,19 @@ logger = logging.getLogger(__name__)
 FIRST_PAUSE_SECONDS = 0.1
 LONGEST_PAUSE_SECONDS = 5.0
 
-# A relay that hangs while it holds the feed's lock would stop all others; PostgreSQL ends it instead. And one that
-# was killed in the middle of a long statement is noticed within a second.
-_SESSION = "SET idle_in_transaction_session_timeout = '30s'; SET client_connection_check_interval = '1s'"
+# A relay that hangs while it holds the feed's lock would stop all others; PostgreSQL ends it instead. One that was
+# killed in the middle of a long statement is noticed within a second. And one that waits for the lock says so.
+_SESSION = """
+SET application_name = 'studyhub relay';
+SET idle_in_transaction_session_timeout = '4s';
+SET client_connection_check_interval = '1s';
+SET lock_timeout = '3s'
+"""
+
+
+def _limit_session() -> None:
+    with connection.cursor() as cursor:
+        cursor.execute(_SESSION)
 
 
 class Command(BaseCommand):
@@ -48,26 +59,41 @@ class Command(BaseCommand):
         )
 
     def _drain_once(self, options: dict[str, Any], stop: StopRequest) -> tuple[int, int]:
-        relay = Relay(options["batch_size"])
+        relay, heart = Relay(options["batch_size"]), Heart()
         drained = published = 0
-        while not stop and (batch := relay.step()).drained:
-            drained, published = drained + batch.drained, published + batch.published
+        _limit_session()
+        try:
+            while not stop and (batch := relay.step()).drained:
+                drained, published = drained + batch.drained, published + batch.published
+                heart.beat()
+        except FeedLocked:
+            raise CommandError(
+                f"The feed is locked by the database session {heart.hindered()}. End it first."
+            ) from None
+        heart.beat()
         return drained, published
 
     def _follow(self, options: dict[str, Any], stop: StopRequest) -> tuple[int, int]:
-        """Relay until stopped; through lost connections, with growing pauses, said once."""
+        """Relay until stopped; through lost connections and a locked feed, with pauses, each said once."""
         logger.info("Relay: started.")
         drained = published = 0
-        relay = Relay(options["batch_size"])
-        looked = away = False
+        relay, heart = Relay(options["batch_size"]), Heart()
+        looked = away = locked = False
         pause = FIRST_PAUSE_SECONDS
         while not stop:
             try:
                 if connection.connection is None:
-                    with connection.cursor() as cursor:
-                        cursor.execute(_SESSION)
-                # The first step also sees to the feed's epoch, so it is taken even with nothing to do.
-                batch: Batch | None = None if looked and relay.is_idle() else relay.step()
+                    _limit_session()
+                try:
+                    # The first step also sees to the feed's epoch, so it is taken even with nothing to do.
+                    batch: Batch | None = None if looked and relay.is_idle() else relay.step()
+                except FeedLocked:
+                    hindrance = heart.hindered()
+                    if not locked:
+                        logger.warning("Relay: nothing is published: database session %s locks the feed.", hindrance)
+                    locked = True
+                    continue
+                heart.beat()
             except (OperationalError, InterfaceError) as error:
                 connection.close()
                 relay, looked = Relay(options["batch_size"]), False
@@ -77,9 +103,9 @@ class Command(BaseCommand):
                 time.sleep(pause * random.uniform(0.5, 1))  # noqa: S311
                 pause = min(pause * 2, LONGEST_PAUSE_SECONDS)
                 continue
-            if away:
-                logger.info("Relay: the database is back.")
-                away, pause = False, FIRST_PAUSE_SECONDS
+            if away or locked:
+                logger.info("Relay: %s", "the database is back." if away else "the feed is free again.")
+                away, locked, pause = False, False, FIRST_PAUSE_SECONDS
             looked = True
             if batch is None or not batch.drained:
                 time.sleep(options["interval"])
