@@ -21,7 +21,15 @@ from pytest_django.fixtures import Settings
 from memocards.explaining.requesting import request_explanation
 from memocards.history import log_rows
 from memocards.models import CardProgress, ExplanationJob, LearnerSettings, MemoCard, Question, Review, Topic
-from publish.models import BackfillPosition, FeedState, PublishedItem, PublishOutbox, SetAside, Subscriber
+from publish.models import (
+    BackfillPosition,
+    FeedState,
+    PublishedItem,
+    PublishOutbox,
+    RelayHeartbeat,
+    SetAside,
+    Subscriber,
+)
 from studyhub.api import api
 from tests.factories import (
     CardProgressFactory,
@@ -123,6 +131,7 @@ MODELS: dict[type[Model], Pages] = {
     PublishOutbox: Pages(looks="o"),
     PublishedItem: Pages(looks="o"),
     FeedState: Pages(looks="o"),
+    RelayHeartbeat: Pages(looks="o"),
     BackfillPosition: Pages(looks="o"),
     SetAside: Pages(looks="o", actions={"requeue": "o"}),
     Subscriber: Pages(looks="o", adds="o", changes="o", deletes="o", actions={"revoke": "o"}),
@@ -174,6 +183,7 @@ def rows(settings: Settings) -> dict[type[Model], Model]:
         ReviewFactory.create(card=card, learner=user),
         PublishOutboxFactory.create(),
         PublishedItemFactory.create(),
+        RelayHeartbeat.objects.create(worker="hub:1"),
         BackfillPosition.objects.create(kind="card"),
         SetAside.objects.create(kind="card", source_id=card.pk, outbox_id=1, error="unreadable"),
         # Only what was revoked can be deleted.
