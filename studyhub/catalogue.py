@@ -20,7 +20,7 @@ from django.utils.text import capfirst
 from django.utils.translation.template import templatize
 
 ROOT: Final = Path(__file__).resolve().parent.parent
-READ: Final = ("memocards", "publish", "studyhub")
+READ: Final = ("kit", "memocards", "publish", "studyhub")
 PO: Final = ROOT / "locale" / "ko" / "LC_MESSAGES" / "django.po"
 MO: Final = PO.with_suffix(".mo")
 

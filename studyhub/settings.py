@@ -213,6 +213,7 @@ MIDDLEWARE = [
     "studyhub.login_throttle.FailedLoginThrottle",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "kit.markdown.bounded_pages",
 ]
 
 ROOT_URLCONF = "studyhub.urls"

@@ -151,6 +151,7 @@ MIDDLEWARE = [
     "viewer.password.PasswordMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "kit.markdown.bounded_pages",
 ]
 
 ROOT_URLCONF = "viewer.urls"

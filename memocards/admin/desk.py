@@ -22,12 +22,12 @@ from django.utils.translation import gettext as _
 from django.views import View
 from django.views.decorators.cache import never_cache
 
+from kit.markdown import render, render_inline
 from memocards import review
 from memocards.admin.choosing import user_id
 from memocards.admin.decisions import DONE, NEEDS, Passed, Refused, Stale, allowed, decide, take_back, who_was_first
 from memocards.admin.desk_forms import DeskForm, Difference, desk_form
 from memocards.admin.explanations import standing
-from memocards.admin.markdown import render, render_inline
 from memocards.errors import DomainError
 from memocards.models import Question
 from memocards.review import KINDS, Item, Key, Pile

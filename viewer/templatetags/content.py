@@ -4,7 +4,7 @@ from django import template
 from django.template.defaultfilters import stringfilter
 from django.utils.safestring import SafeString
 
-from viewer import markdown
+from kit import markdown
 
 register = template.Library()
 
