@@ -37,6 +37,7 @@ def parser() -> argparse.ArgumentParser:
     runserver = commands.add_parser("runserver", help="serve the pages")
     runserver.add_argument("--host", default="127.0.0.1", help="address to listen on (%(default)s)")
     runserver.add_argument("--port", type=port_number, default=8001, help="port to listen on (%(default)s)")
+    commands.add_parser("repair", help="put a new database in place of a damaged one, and keep the ratings made here")
     return main_parser
 
 
@@ -44,16 +45,27 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser().parse_args(arguments)
     # Set, not defaulted: the hub's settings may be named in the same environment.
     os.environ["DJANGO_SETTINGS_MODULE"] = "viewer.settings"
+    # What the viewer writes is the learner's, and nobody else's on this machine.
+    os.umask(0o077)
     import django
     from django.core.exceptions import ImproperlyConfigured
     from django.db import DatabaseError
 
+    from viewer.prepare import ViewerRuns, use_database
+    from viewer.storage import Damaged, trouble_of
+
     try:
         django.setup()
-        from viewer.prepare import prepare_database
+        if options.command == "repair":
+            from viewer.repair import repair
 
-        prepare_database()
-    except (ImproperlyConfigured, DatabaseError, OSError) as error:
+            return repair()
+        use_database()
+    except DatabaseError as error:
+        trouble = trouble_of(error)
+        sys.stderr.write(f"{trouble.sentence if trouble else error}\n")
+        return 1
+    except (ImproperlyConfigured, Damaged, ViewerRuns, OSError) as error:
         sys.stderr.write(f"{error}\n")
         return 1
     if options.command == "sync":

@@ -6,13 +6,14 @@ import time
 from dataclasses import dataclass
 from typing import NoReturn
 
-from django.db import OperationalError, connection
+from django.db import DatabaseError, connection
 from tqdm import tqdm
 
 from viewer.feed_client import FeedClient, HubAway, TokenRefused
 from viewer.models import Card, CardProgress, Explanation, Question, Rating, Topic, UnknownItem
 from viewer.ratings import send_waiting
 from viewer.stopping import Stop, Stopped
+from viewer.storage import Trouble, trouble_of
 from viewer.sync import Step, apply_kept_items, current_state, record_failure, sync_once
 
 LONG_POLL_SECONDS = 25
@@ -110,10 +111,10 @@ def _follow(client: FeedClient, stop: Stop, progress: Progress, *, once: bool) -
             if send:
                 _send_ratings(client, progress)
             step = sync_once(client, wait=LONG_POLL_SECONDS if caught_up and not once else 0)
-        except (HubAway, TokenRefused, OperationalError) as error:
-            _record(error)
-            progress.away(_sentence(error), final=once)
-            if once:
+        except (HubAway, TokenRefused, DatabaseError) as error:
+            trouble = _trouble(error)
+            progress.away(trouble.sentence, final=once or trouble.is_damage)
+            if once or trouble.is_damage:
                 return 1
             failures += 1
             caught_up = False
@@ -145,16 +146,17 @@ def _send_ratings(client: FeedClient, progress: Progress) -> None:
         progress.say(f"{sent.refused} ratings refused by the hub; the home page shows why.")
 
 
-def _record(error: HubAway | TokenRefused | OperationalError) -> None:
-    if isinstance(error, OperationalError):
-        # Of our own database: it cannot take a note about itself. A new connection may find it back.
-        connection.close()
-    else:
+def _trouble(error: HubAway | TokenRefused | DatabaseError) -> Trouble:
+    """What failed; a failure of the hub is noted for the pages. Raises what is a fault of this program."""
+    if not isinstance(error, DatabaseError):
         record_failure(error)
-
-
-def _sentence(error: HubAway | TokenRefused | OperationalError) -> str:
-    return f"The viewer's database is away: {error}." if isinstance(error, OperationalError) else str(error)
+        return Trouble(str(error))
+    trouble = trouble_of(error)
+    if trouble is None:
+        raise error
+    # Of our own database: it cannot take a note about itself. A new connection may find it back.
+    connection.close()
+    return trouble
 
 
 def _pause(stop: Stop, failures: int, retry_after: float | None) -> None:

@@ -62,7 +62,7 @@ def _secret_key() -> str:
     """The key that signs sessions: made on the first start, readable by its owner only."""
     path = DATA_DIR / "viewer-secret-key"
     if not path.exists():
-        DATA_DIR.mkdir(parents=True, exist_ok=True)
+        DATA_DIR.mkdir(mode=0o700, parents=True, exist_ok=True)
         draft = path.with_name(f"{path.name}.{os.getpid()}")
         descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         with os.fdopen(descriptor, "w") as file:
@@ -86,7 +86,8 @@ def _sqlite(name: str) -> dict[str, Any]:
             # Writers queue up at BEGIN. A transaction that begins as a reader and then wants to write
             # fails at once when another one wrote meanwhile, however long the busy timeout is.
             "transaction_mode": "IMMEDIATE",
-            "timeout": 20,
+            # A page of the feed is written in well under a second: whoever waits for longer is told so.
+            "timeout": 5,
             # Readers go on reading while a page of the feed is written. `synchronous` stays FULL: a rating
             # that waits for the hub exists nowhere else, so it must survive a power cut.
             "init_command": "PRAGMA journal_mode=WAL",
@@ -99,7 +100,7 @@ def _sqlite(name: str) -> dict[str, Any]:
 def _database() -> dict[str, Any]:
     url = _text("VIEWER_DATABASE_URL")
     if not url:
-        DATA_DIR.mkdir(parents=True, exist_ok=True)
+        DATA_DIR.mkdir(mode=0o700, parents=True, exist_ok=True)
         return _sqlite(str(DATA_DIR / "viewer.sqlite3"))
     may_be = (
         "VIEWER_DATABASE_URL may be sqlite:////absolute/path.sqlite3 or "
@@ -148,6 +149,7 @@ MIDDLEWARE = [
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
+    "viewer.storage.StorageMiddleware",
     "viewer.password.PasswordMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",

@@ -1,6 +1,6 @@
 """The pages. Every one of them works without JavaScript."""
 
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -36,6 +36,7 @@ QUEUES = {"due": "Due now", "unseen": "Unseen"}
 PER_PAGE = 50
 # How long a rating may keep the learner waiting for the hub, in seconds.
 HUB_PATIENCE = 2.0
+LONGEST_KEPT_IN_A_FORM_MS = 24 * 60 * 60 * 1000
 
 
 @never_cache
@@ -105,12 +106,13 @@ def rate(request: HttpRequest) -> HttpResponse:
     if queue not in QUEUES or not 0 < card_id < 2**63:
         return _form_cannot_be_read(request)
     shown_at = _whole_number(request.POST.get("shown_at"))
+    answered_at = _answered_at(request, now)
     recorded = record_rating(
         review_id=review_id,
         card_id=card_id,
         outcome=outcome,
-        reviewed_at=now,
-        duration_ms=int(now.timestamp() * 1000) - shown_at if shown_at is not None else None,
+        reviewed_at=answered_at,
+        duration_ms=int(answered_at.timestamp() * 1000) - shown_at if shown_at is not None else None,
     )
     if recorded is Recorded.NEW:
         try_at_once(seconds=HUB_PATIENCE)
@@ -193,6 +195,28 @@ def page_not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
 def form_expired(request: HttpRequest, reason: str = "") -> HttpResponse:
     """Django's answer to a form without a valid CSRF token."""
     return render(request, "viewer/form_expired.html", status=403)
+
+
+def storage_unavailable(request: HttpRequest, sentence: str) -> HttpResponse:
+    """The database cannot be used. An answer that could not be kept stands in the form, to be sent again."""
+    fields = None
+    if request.path == reverse("rate") and request.POST.get("outcome") in Outcome:
+        now = timezone.now()
+        names = ("queue", "topic", "card_id", "review_id", "shown_at", "outcome")
+        fields = {name: request.POST.get(name, "") for name in names}
+        fields["answered_at"] = str(int(_answered_at(request, now).timestamp() * 1000))
+    context = {"sentence": sentence, "fields": fields, "outcome": Outcome(fields["outcome"]).label if fields else ""}
+    response = render(request, "viewer/unavailable.html", context, status=503)
+    response["Retry-After"] = "10"
+    return response
+
+
+def _answered_at(request: HttpRequest, now: datetime) -> datetime:
+    """When the answer was given: now, or as a form says that could not be kept when it was first sent."""
+    milliseconds = _whole_number(request.POST.get("answered_at"))
+    if milliseconds is None or not 0 <= now.timestamp() * 1000 - milliseconds < LONGEST_KEPT_IN_A_FORM_MS:
+        return now
+    return datetime.fromtimestamp(milliseconds / 1000, tz=UTC)
 
 
 def _form_cannot_be_read(request: HttpRequest) -> HttpResponse:
