@@ -4,6 +4,8 @@
 import os
 import sys
 
+from kit.standard_output import end_with_reader
+
 # PostgreSQL's code for a table that is not there.
 UNDEFINED_TABLE = "42P01"
 
@@ -28,4 +30,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    with end_with_reader():
+        main()

@@ -1,23 +1,37 @@
-"""`make run`: prepares database, sample content and the viewer's token, then starts the Procfile under honcho."""
+"""`make run`: prepares database, sample content and the viewer's token, then keeps the Procfile's processes running.
 
+`python -m studyhub.launch NAME` runs a single one of them in this terminal, with the same environment.
+"""
+
+import asyncio
 import os
+import re
+import shlex
 import socket
 import sys
 from pathlib import Path
 
 from django.conf import settings
 from django.core.management import call_command
-from honcho.environ import parse_procfile
-from honcho.manager import Manager
+
+from kit.standard_output import end_with_reader
+from studyhub.supervisor import Program, Supervisor
 
 VIEWER_SUBSCRIBER = "local viewer"
-EXPLANATIONS = "explanations"
+HUB, VIEWER, VIEWER_SYNC, EXPLANATIONS = "hub", "viewer", "viewer-sync", "explanations"
+# What else than the defaults a second terminal must be told, to find the same installation.
+PLACE = ("DATA_DIR", "PORT", "VIEWER_PORT")
 
 
-def main() -> int:
-    """Returns the exit code: 0 after Ctrl-C, and when all processes were told to stop."""
-    for name, port in (("PORT", settings.PORT), ("VIEWER_PORT", settings.VIEWER_PORT)):
-        if not _is_free(port):
+def main(arguments: list[str]) -> int:
+    """Returns the exit code: 0 after a stop that was asked for."""
+    commands = _commands()
+    if arguments and arguments != [name for name in arguments[:1] if name in commands]:
+        print(f"One process is named, or none for all: {', '.join(commands)}.", file=sys.stderr)
+        return 2
+    alone = arguments[0] if arguments else None
+    for process, name, port in ((HUB, "PORT", settings.PORT), (VIEWER, "VIEWER_PORT", settings.VIEWER_PORT)):
+        if alone in {None, process} and not _is_free(port):
             print(
                 f"Port {port} is taken. Stop what uses it, or choose another: make run {name}=NUMBER", file=sys.stderr
             )
@@ -25,9 +39,46 @@ def main() -> int:
     print("Preparing the database …", flush=True)
     call_command("migrate", verbosity=0)
     _load_sample_content_once()
-    token = _viewer_token()
+    environment = _environment(_viewer_token())
+    if alone:
+        os.chdir(settings.BASE_DIR)
+        os.execve("/bin/sh", ["sh", "-c", commands[alone]], environment)  # noqa: S606 (a line of our own Procfile)
     _print_addresses()
-    return _run_processes(token)
+    programs = [
+        Program(name, command, _advice(name), may_start=_hub_answers if name == VIEWER_SYNC else None)
+        for name, command in commands.items()
+        if name != EXPLANATIONS or settings.LLM_BASE_URL
+    ]
+    asyncio.run(_supervise(programs, environment))
+    return 0
+
+
+async def _supervise(programs: list[Program], environment: dict[str, str]) -> None:
+    await Supervisor(programs, environment=environment, directory=settings.BASE_DIR).run()
+
+
+def _commands() -> dict[str, str]:
+    """The Procfile's lines by name: `name: command`."""
+    lines = (settings.BASE_DIR / "Procfile").read_text().splitlines()
+    return {match[1]: match[2] for line in lines if (match := re.fullmatch(r"([\w-]+):\s*(.+)", line))}
+
+
+def _advice(name: str) -> str:
+    place = "".join(f"{key}={shlex.quote(os.environ[key])} " for key in PLACE if os.environ.get(key))
+    return f"To see why, run it alone: {place}{shlex.quote(sys.executable)} -m studyhub.launch {name}"
+
+
+async def _hub_answers() -> bool:
+    """Whether the hub gives any answer. Asked without a thread, of which there may be only one: see supervisor.py."""
+    try:
+        async with asyncio.timeout(5):
+            reader, writer = await asyncio.open_connection("127.0.0.1", settings.PORT)
+            writer.write(b"GET /login/ HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+            answer = await reader.readline()
+            writer.close()
+    except (OSError, TimeoutError):
+        return False
+    return answer.startswith(b"HTTP/")
 
 
 def _is_free(port: int) -> bool:
@@ -80,11 +131,12 @@ def _print_addresses() -> None:
     print("\nCtrl-C stops everything.\n", flush=True)
 
 
-def _run_processes(viewer_token: str) -> int:
+def _environment(viewer_token: str) -> dict[str, str]:
+    """What the processes are started with."""
     from django.db import connection
 
     connection.close()
-    environment = {
+    return {
         **os.environ,
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}",
         "PORT": str(settings.PORT),
@@ -93,15 +145,6 @@ def _run_processes(viewer_token: str) -> int:
         "HUB_TOKEN": viewer_token,
         "PYTHONUNBUFFERED": "1",
     }
-    manager = Manager()
-    procfile = parse_procfile((settings.BASE_DIR / "Procfile").read_text())
-    for name, command in procfile.processes.items():
-        if name == EXPLANATIONS and not settings.LLM_BASE_URL:
-            continue
-        manager.add_process(name, command, env=environment, cwd=str(settings.BASE_DIR))
-    manager.loop()
-    # 130 is Ctrl-C, which is how one is meant to stop it.
-    return 0 if manager.returncode == 130 else int(manager.returncode or 0)
 
 
 if __name__ == "__main__":
@@ -109,8 +152,12 @@ if __name__ == "__main__":
     import django
     from django.core.exceptions import ImproperlyConfigured
 
-    try:
-        django.setup()
-        sys.exit(main())
-    except ImproperlyConfigured as error:
-        sys.exit(str(error))
+    with end_with_reader():
+        try:
+            django.setup()
+            sys.exit(main(sys.argv[1:]))
+        except ImproperlyConfigured as error:
+            sys.exit(str(error))
+        except KeyboardInterrupt:
+            # While it prepares, nothing has been started yet.
+            sys.exit(130)

@@ -4,6 +4,8 @@ import argparse
 import os
 import sys
 
+from kit.standard_output import end_with_reader
+
 ENVIRONMENT = """\
 environment, all optional:
   HUB_URL              the hub's address (http://127.0.0.1:8000)
@@ -78,4 +80,5 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    with end_with_reader():
+        sys.exit(main())

@@ -1,13 +1,13 @@
 """`python -m viewer runserver`: the pages, by granian."""
 
-import ctypes
 import os
-import signal
 import socket
 import sys
 
 from django.conf import settings
 from django.core.handlers.wsgi import WSGIHandler as WSGIApplication
+
+from kit.parent_death import end_with_server
 
 # SQLite has one writer at a time, and the pages are few: one process with a few threads serves them best.
 THREADS = 4
@@ -46,25 +46,11 @@ def serve(*, host: str, port: int) -> int:
 
 
 def application_of_worker() -> WSGIApplication:
-    """What granian's worker process serves."""
-    _end_with(os.getppid())
+    """What granian's worker process serves, until its main process ends."""
+    end_with_server()
     from viewer.wsgi import application
 
     return application
-
-
-def _end_with(parent: int) -> None:
-    """Let the kernel end this worker with its parent, which cannot do so itself when it is killed by force.
-
-    Without it the worker goes on serving, and keeps the port. Linux only; elsewhere nothing happens.
-    """
-    if sys.platform != "linux":
-        return
-    pr_set_pdeathsig = 1
-    ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGKILL)
-    if os.getppid() != parent:
-        # It died before the kernel was told.
-        os.kill(os.getpid(), signal.SIGKILL)
 
 
 def _cannot_listen(host: str, port: int) -> str:

@@ -8,12 +8,14 @@ import asyncio
 import contextlib
 import logging
 import os
-import random
 import sys
 import time
 
 import django
 from django.conf import settings
+
+from kit.pauses import GrowingPauses
+from kit.standard_output import end_with_reader
 
 logger = logging.getLogger("memocards.explaining")
 
@@ -40,7 +42,7 @@ def main() -> int:
     logging.getLogger("psycopg.pool").setLevel(logging.ERROR)
     stop = StopRequest().install()
     logger.info("Explanations: started, asking %s at %s.", settings.LLM_MODEL, settings.LLM_BASE_URL)
-    pause = FIRST_PAUSE_SECONDS
+    pauses = GrowingPauses(first=FIRST_PAUSE_SECONDS, longest=LONGEST_PAUSE_SECONDS)
     while not stop:
         begun = time.monotonic()
         try:
@@ -51,9 +53,9 @@ def main() -> int:
             )
         if not stop:
             # Also where the worker has ended by itself: it does so when a heartbeat fails.
-            pause = FIRST_PAUSE_SECONDS if time.monotonic() - begun > STEADY_SECONDS else pause
-            time.sleep(pause * random.uniform(0.5, 1))  # noqa: S311
-            pause = min(pause * 2, LONGEST_PAUSE_SECONDS)
+            if time.monotonic() - begun > STEADY_SECONDS:
+                pauses.reset()
+            time.sleep(pauses.next())
     logger.info("Explanations: stopped.")
     return 0
 
@@ -96,5 +98,6 @@ def _work(stop: object) -> None:
 
 if __name__ == "__main__":
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "studyhub.settings")
-    django.setup()
-    sys.exit(main())
+    with end_with_reader():
+        django.setup()
+        sys.exit(main())

@@ -1,18 +1,16 @@
 """Run one of PostgreSQL's programs: the right user, a clean environment, never longer than its keeper."""
 
-import ctypes
 import os
 import signal
 import subprocess
 from collections.abc import Callable
 from typing import IO, NamedTuple
 
-PR_SET_PDEATHSIG = 1
+from kit.parent_death import end_with
+
 # LC_*, LANG and PG* of whoever came first must not decide how the cluster is made or how the server speaks.
 # The path is for /bin/sh, through which initdb calls postgres.
 ENVIRONMENT = {"PATH": "/usr/local/bin:/usr/bin:/bin", "LC_ALL": "C", "TZ": "UTC"}
-
-_libc = ctypes.CDLL(None, use_errno=True)
 
 
 class Programs(NamedTuple):
@@ -26,7 +24,7 @@ class Programs(NamedTuple):
             stdin=stdin,
             stdout=2,
             env=ENVIRONMENT,
-            preexec_fn=_die_with(os.getpid()),  # noqa: PLW1509 (the keeper has one thread)
+            preexec_fn=_end_with(os.getpid()),  # noqa: PLW1509 (the keeper has one thread)
             user=self.run_as[0] if self.run_as else None,
             group=self.run_as[1] if self.run_as else None,
             extra_groups=[] if self.run_as else None,
@@ -40,11 +38,9 @@ class Programs(NamedTuple):
             raise subprocess.CalledProcessError(process.returncode, name)
 
 
-def _die_with(parent: int) -> Callable[[], None]:
+def _end_with(parent: int) -> Callable[[], None]:
     def prepare_child() -> None:  # runs after the change of user, which would reset the death signal
-        _libc.prctl(PR_SET_PDEATHSIG, signal.SIGINT)
+        end_with(parent, signal.SIGINT)
         signal.pthread_sigmask(signal.SIG_SETMASK, [])
-        if os.getppid() != parent:  # the parent died before the line above
-            os._exit(1)
 
     return prepare_child

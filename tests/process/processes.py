@@ -42,6 +42,19 @@ def wait_until(condition: Callable[[], T], *, seconds: float = 30, what: str = "
     return value
 
 
+def processes_marked(variable: str) -> set[int]:
+    """The running processes that were started with `NAME=value` in their environment, wherever they are now."""
+    return {int(path.name) for path in Path("/proc").glob("[0-9]*") if variable.encode() in _environment_of(path)}
+
+
+def _environment_of(process: Path) -> list[bytes]:
+    try:
+        # Empty for one that has ended and is not waited for yet.
+        return (process / "environ").read_bytes().split(b"\0")
+    except OSError:
+        return []
+
+
 def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -165,7 +178,7 @@ class Installation:
         hub = self.start(
             str(Path(sys.executable).with_name("granian")),
             *("--interface", "asgi", "--host", "127.0.0.1", "--port", str(self.port), "--no-ws"),
-            *("--workers-kill-timeout", "1", "--log-level", "warning", "studyhub.asgi:application"),
+            *("--workers-kill-timeout", "1", "--log-level", "warning", "--factory", "studyhub.worker:application"),
             name="hub",
         )
         wait_until(self._answers, what="An answer of the hub")

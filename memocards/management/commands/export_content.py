@@ -59,7 +59,7 @@ def _to_standard_output(topics: Sequence[Topic], **wanted: Any) -> None:
         with open(sys.stdout.fileno(), "w", encoding="utf-8", newline="", closefd=False) as out:
             export_content(topics, out, **wanted)
     except BrokenPipeError:
-        # Whoever reads has seen enough, such as `head`.
-        return
+        # Whoever reads has seen enough, which manage.py knows how to end.
+        raise
     except OSError as error:
         raise CommandError(f"Standard output cannot be written: {error.strerror}.") from error
