@@ -6,9 +6,12 @@ PYTHON ?= $(shell for python in python3.13 python3.12 python3.11 python3.14 pyth
 VENV := .venv
 BIN := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
+export PIP_ROOT_USER_ACTION = ignore
+# Twice quiet: pip's warnings are of its cache, its user or its index. Its errors are shown.
+PIP_INSTALL = $(BIN)/pip install --quiet --quiet
 export PORT VIEWER_PORT
 
-.PHONY: help run test test-long lint setup browser openapi messages soak clean
+.PHONY: help run test test-long lint setup browser openapi messages licences soak clean
 MINUTES ?= 10
 
 help:
@@ -19,6 +22,7 @@ help:
 	@echo "make setup      the virtual environment alone"
 	@echo "make openapi    write docs/openapi.json anew after a change of the API"
 	@echo "make messages   collect the texts of the hub for translation after a change of one"
+	@echo "make licences   write docs/licences.md and constraints.txt anew after a change of requirements.txt"
 	@echo "make soak       writers, kills and restarts for MINUTES=10; fails on a mismatch"
 	@echo "make clean      delete the environment and, if you say so, the data"
 
@@ -43,6 +47,7 @@ lint: $(VENV)/.dev-ready
 	@$(BIN)/lint-imports
 	@$(BIN)/djlint --check --lint memocards publish studyhub viewer --quiet
 	@$(BIN)/python manage.py makemigrations --check --dry-run
+	@$(BIN)/python -m studyhub.audit
 
 setup: $(VENV)/.dev-ready
 
@@ -62,6 +67,9 @@ openapi: $(VENV)/.dev-ready
 messages: $(VENV)/.dev-ready
 	@$(BIN)/python -m studyhub.catalogue
 
+licences: $(VENV)/.dev-ready
+	@$(BIN)/python -m studyhub.licences
+
 soak: $(VENV)/.dev-ready
 	@$(BIN)/python -m bench.soak --minutes $(MINUTES)
 
@@ -71,15 +79,15 @@ $(VENV)/bin/python:
 	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); \
 		echo "Python's venv module is incomplete. On Debian or Ubuntu: apt install $$(basename $(PYTHON))-venv"; exit 1; }
 
-$(VENV)/.run-ready: requirements.txt | $(VENV)/bin/python
+$(VENV)/.run-ready: requirements.txt constraints.txt | $(VENV)/bin/python
 	@echo "Installing what StudyHub needs …"
-	@$(BIN)/pip install --quiet --requirement requirements.txt || \
+	@$(PIP_INSTALL) --requirement requirements.txt || \
 		{ echo "Installing failed: see above. StudyHub needs to reach a Python package index (PyPI)."; exit 1; }
 	@touch $@
 
 $(VENV)/.dev-ready: requirements-dev.txt $(VENV)/.run-ready
 	@echo "Installing what the tests need …"
-	@$(BIN)/pip install --quiet --requirement requirements-dev.txt || \
+	@$(PIP_INSTALL) --requirement requirements-dev.txt || \
 		{ echo "Installing failed: see above. StudyHub needs to reach a Python package index (PyPI)."; exit 1; }
 	@touch $@
 
