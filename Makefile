@@ -7,12 +7,17 @@ VENV := .venv
 BIN := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 export PIP_ROOT_USER_ACTION = ignore
-# Twice quiet: pip's warnings are of its cache, its user or its index. Its errors are shown.
-PIP_INSTALL = $(BIN)/pip install --quiet --quiet
 export PORT VIEWER_PORT
 
 .PHONY: help run test test-long lint setup browser openapi messages licences soak clean
 MINUTES ?= 10
+
+# Twice quiet: pip's warnings are of its cache, its user or its index. Where it fails, they may say why.
+define install
+	@$(BIN)/pip install --quiet --quiet --requirement $(1) || \
+		{ echo "Once more, with what else pip says …"; $(BIN)/pip install --quiet --requirement $(1); } || \
+		{ echo "Installing failed: see above. StudyHub needs to reach a Python package index (PyPI)."; exit 1; }
+endef
 
 help:
 	@echo "make run        set everything up, load sample content, start hub, relay and viewer"
@@ -81,14 +86,12 @@ $(VENV)/bin/python:
 
 $(VENV)/.run-ready: requirements.txt constraints.txt | $(VENV)/bin/python
 	@echo "Installing what StudyHub needs …"
-	@$(PIP_INSTALL) --requirement requirements.txt || \
-		{ echo "Installing failed: see above. StudyHub needs to reach a Python package index (PyPI)."; exit 1; }
+	$(call install,requirements.txt)
 	@touch $@
 
 $(VENV)/.dev-ready: requirements-dev.txt $(VENV)/.run-ready
 	@echo "Installing what the tests need …"
-	@$(PIP_INSTALL) --requirement requirements-dev.txt || \
-		{ echo "Installing failed: see above. StudyHub needs to reach a Python package index (PyPI)."; exit 1; }
+	$(call install,requirements-dev.txt)
 	@touch $@
 
 clean:
