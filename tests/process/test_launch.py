@@ -170,7 +170,7 @@ def test_what_cannot_start_is_named_with_the_command_that_says_why(launched: Lau
         check=False,
     )
     assert alone.returncode == 1
-    assert alone.stderr == "unable to open database file\n"
+    assert "viewer.sqlite3, cannot be opened." in alone.stderr
     assert launched.process.stop() == 0
 
 
