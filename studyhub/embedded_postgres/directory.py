@@ -2,6 +2,7 @@
 
 import contextlib
 import hashlib
+import logging
 import os
 import pwd
 import stat
@@ -15,6 +16,8 @@ from .layout import SOCKET_NAME, Layout
 ROOT = 0
 SOCKET_PATH_BYTES = 100  # the kernel's limit is 107, PostgreSQL appends ".lock" to the name of another file
 INSTEAD = "or set DATABASE_URL to a PostgreSQL server of your own"
+
+logger = logging.getLogger(__name__)
 
 
 def prepare(layout: Layout, installation: Path) -> tuple[int, int] | None:
@@ -70,8 +73,9 @@ def check_version(layout: Layout) -> None:
     if major != wheel.MAJOR:
         raise ImproperlyConfigured(
             f"The database in {layout.data} was made by PostgreSQL {major}, and the installed programs are "
-            f"PostgreSQL {wheel.MAJOR}. Dump it with pg_dump {major}, move {layout.directory} away and "
-            f"restore the dump into the new database; or move it away to start with an empty one; {INSTEAD}."
+            f"PostgreSQL {wheel.MAJOR}. Run `manage.py backup DIR` with the StudyHub that made it, move "
+            f"{layout.directory} away and run `manage.py restore DIR` with this one; or move it away to start with an "
+            f"empty one; {INSTEAD}."
         )
 
 
@@ -129,7 +133,7 @@ def _give(layout: Layout, user: tuple[int, int]) -> None:
 
 
 def _let_pass(path: Path, user: tuple[int, int]) -> None:
-    """Add the missing search bit, and nothing else, to the directories above a path."""
+    """Add the missing search bit, and nothing else, to the directories above a path, and say so."""
     for parent in path.parents:
         found = parent.stat()
         if user[0] == found.st_uid:
@@ -139,7 +143,13 @@ def _let_pass(path: Path, user: tuple[int, int]) -> None:
         else:
             bit = stat.S_IXOTH
         if not found.st_mode & bit:
-            parent.chmod(stat.S_IMODE(found.st_mode) | bit)
+            before = stat.S_IMODE(found.st_mode)
+            parent.chmod(before | bit)
+            logger.warning(
+                "The mode of %s is now %04o instead of %04o: as root, StudyHub runs PostgreSQL as another user "
+                "(uid %s), who must be able to pass through that directory, and cannot list or read it by this.",
+                *(parent, before | bit, before, user[0]),
+            )
 
 
 def _let_read(*trees: Path) -> None:

@@ -98,6 +98,12 @@ def stop(directory: Path | str) -> None:
         _wait(layout, deadline, "has not stopped")
 
 
+def outlive_exec() -> None:
+    """Let a program that replaces this process stay a user of the servers that this process uses."""
+    for use in _uses.values():
+        os.set_inheritable(use.lock, True)
+
+
 def _is_well(use: _Use) -> bool:
     try:
         if not os.path.samestat(os.fstat(use.lock), os.stat(use.layout.users_lock)):  # noqa: PTH116 (faster)

@@ -570,10 +570,18 @@ def test_the_programs_may_be_where_a_shell_would_stumble_and_only_root_can_go(pa
     subprocess.run(["chmod", "-R", "go=", home], check=True)
     place = Place(home / "postgres")
     try:
-        app = place.app(env={**os.environ, "PYTHONPATH": str(home / "site")})
+        log = parent / "said"
+        to_log = ("sh", "-c", 'log=$1; shift; exec "$@" 2>"$log"', "sh", str(log))
+        app = place.app(env={**os.environ, "PYTHONPATH": str(home / "site")}, prefix=to_log)
         assert str(home) in app.python("result = str(wheel.installation())")
         assert app.sql("SELECT to_tsvector('english', 'running') @@ to_tsquery('run')") is True
-        # root's server runs as somebody else, who may now pass and no more
+        # root's server runs as somebody else, who may now pass and no more; and whoever owns the directories is told
+        said = [line for line in log.read_text().splitlines() if " is now " in line]
+        passed = {parent, home, home / "site", package}
+        assert {line.split(" is now ")[0] for line in said} == (
+            {f"The mode of {path}" for path in passed} if AS_ROOT else set()
+        )
+        assert all("0701 instead of 0700" in line for line in said)
         assert [stat.S_IMODE(path.stat().st_mode) for path in (parent, home, place.directory)] == (
             [0o701, 0o701, 0o700] if AS_ROOT else [0o700, 0o700, 0o700]
         )
@@ -678,7 +686,7 @@ def test_a_cluster_of_another_major_version_is_refused_with_what_to_do(empty: Pl
     (empty.layout.data / "PG_VERSION").write_text("16\n")
     sentence = empty.app().refusal()
     assert "made by PostgreSQL 16, and the installed programs are PostgreSQL 18." in sentence
-    assert f"Dump it with pg_dump 16, move {empty.directory} away" in sentence
+    assert f"with the StudyHub that made it, move {empty.directory} away" in sentence
     assert empty.is_quiet()
 
 
@@ -720,6 +728,19 @@ args, env = connection.client.settings_to_cmd_args_env(connection.settings_dict,
 result = [args[0], subprocess.run(args, capture_output=True, check=True, text=True).stdout]
 """
     assert place.app().python(code) == [str(wheel.program("psql")), "1\n"]
+
+
+def test_a_psql_of_dbshell_keeps_it_up_as_the_only_user_and_its_exit_code_is_passed_on(place: Place) -> None:
+    app = place.app()
+    app.sql("SELECT 1")
+    keeper = place.keeper
+    statement = f"SELECT number FROM kept, pg_sleep({QUICK_GRACE * 5})"
+    app.send(python=f"connection.client.runshell(['-AtX', '-c', '{statement}', '-c', 'SELECT 1/0'])")
+    assert app.process.stdout
+    assert app.process.stdout.read() == b"1\n"
+    assert app.process.wait() == 1
+    assert place.keeper == keeper
+    wait_until(place.is_quiet)
 
 
 def test_the_log_is_cut_when_it_is_large(place: Place) -> None:
