@@ -133,11 +133,13 @@ def _database() -> dict[str, Any]:
     """The server that DATABASE_URL names, or PostgreSQL from the wheel with its data below DATA_DIR."""
     url = os.environ.get("DATABASE_URL", "").strip()
     common: dict[str, Any] = {"CONN_MAX_AGE": 60, "CONN_HEALTH_CHECKS": True, "ATOMIC_REQUESTS": False}
+    options = {"application_name": _application_name()}
     if not url:
         return {
             "ENGINE": "studyhub.embedded_postgres",
             "NAME": "studyhub",
             "EMBEDDED": {"DIRECTORY": DATA_DIR / "postgres", "PARAMETERS": {"jit": "off"}},
+            "OPTIONS": options,
             **common,
         }
     try:
@@ -151,7 +153,16 @@ def _database() -> dict[str, Any]:
             "DATABASE_URL may be postgres://USER:PASSWORD@HOST:PORT/NAME. Leave it unset to use the PostgreSQL "
             "that comes with StudyHub."
         ) from None
-    return {**env.db_url_config(url), **common}
+    named_database = env.db_url_config(url)
+    return {**named_database, **common, "OPTIONS": options | named_database.get("OPTIONS", {})}
+
+
+def _application_name() -> str:
+    """By which PostgreSQL's list of sessions tells our processes apart, such as `manage.py run_relay`."""
+    program, *arguments = sys.argv or [""]
+    path = Path(program)
+    name = path.parent.name if path.stem == "__main__" else path.name
+    return " ".join([name, *(word for word in arguments[:1] if not word.startswith("-"))])
 
 
 DATA_DIR = Path(os.environ.get("DATA_DIR", "").strip() or BASE_DIR / "var").resolve()

@@ -1,5 +1,6 @@
 import os
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -30,6 +31,16 @@ def own_hub() -> Iterator[OwnDatabase]:
     """Real processes with a PostgreSQL of their own."""
     with own_database() as installation:
         yield installation
+
+
+OwnHubs = Callable[[], OwnDatabase]
+
+
+@pytest.fixture
+def own_hubs() -> Iterator[OwnHubs]:
+    """Make as many of these as a test needs."""
+    with ExitStack() as stack:
+        yield lambda: stack.enter_context(own_database())
 
 
 @pytest.fixture

@@ -7,8 +7,8 @@ from publish.retention import new_feed_epoch
 
 class Command(BaseCommand):
     help = (
-        "Begins another epoch of the feed: every consumer starts over. Run it after a restore from a backup, since "
-        "consumers may have seen what the restored database has not."
+        "Begins another epoch of the feed: every consumer starts over. Run it after a restore by other means than "
+        "`manage.py restore`, since consumers may have seen what the restored database has not."
     )
 
     def handle(self, *args: Any, **options: Any) -> None:
