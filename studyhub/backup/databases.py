@@ -3,7 +3,6 @@
 All names but the hub's own have a dot in them, which nobody else's are likely to have.
 """
 
-import signal
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -92,13 +91,14 @@ class Databases:
         while (sessions := self._ask(_SESSIONS, self.name)) and time.monotonic() < patience:
             time.sleep(0.05)
         if sessions:
+            noun = "session" if len(sessions) == 1 else "sessions"
             lines = "\n".join(
                 f"    {program} (server process {pid}, role {user}, since {since:%Y-%m-%d %H:%M:%S %Z})"
                 for program, pid, user, since in sessions
             )
             raise BackupError(
-                f"Nothing was touched: {len(sessions)} sessions are connected to the database {self.name}. Stop hub, "
-                f"relay and workers, and run this again.\n{lines}"
+                f"Nothing was touched: the database {self.name} is in use by {len(sessions)} other {noun}. Stop "
+                f"hub, relay and workers, and run this again.\n{lines}"
             )
 
     def drop(self, name: str) -> None:
@@ -132,13 +132,14 @@ class Databases:
         replaced = _derived(self.name, f"replaced-{moment}") if self.exists(self.name) else None
         rename = sql.SQL("ALTER DATABASE {} RENAME TO {}")
         try:
-            with _undisturbed(), self._wrapper.cursor() as cursor, self._wrapper.connection.transaction():
+            with self._wrapper.cursor() as cursor, self._wrapper.connection.transaction():
                 if replaced:
                     cursor.execute(rename.format(sql.Identifier(self.name), sql.Identifier(replaced)))
                 cursor.execute(rename.format(sql.Identifier(self.restoring), sql.Identifier(self.name)))
         except Error as error:
             raise BackupError(
-                f"The restored database could not take its place, and nothing was changed: {error}"
+                "The restored database could not take the place of the hub's, which is as it was unless PostgreSQL "
+                f"went away in that very moment: {error}"
             ) from error
         return replaced
 
@@ -168,16 +169,6 @@ def default_connection_to(database: str) -> Iterator[None]:
     finally:
         connection.close()
         settings["NAME"] = own
-
-
-@contextmanager
-def _undisturbed() -> Iterator[None]:
-    """Hold back the signals that stop a command: they come through when this ends, before what follows."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _derived(name: str, suffix: str) -> str:

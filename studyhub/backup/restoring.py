@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Final, NamedTuple
 from uuid import UUID
 
-from django.conf import settings
 from django.core.management import call_command
 from django.core.management.base import OutputWrapper
 from django.db import Error, connection
@@ -22,10 +21,11 @@ from publish.verify import compare, one_snapshot
 from studyhub.backup import programs
 from studyhub.backup.contents import contents, tables
 from studyhub.backup.databases import Databases, default_connection_to
+from studyhub.backup.ending import undisturbed
 from studyhub.backup.errors import BackupError
-from studyhub.backup.manifest import FILES, Manifest, check_files, file_of, read_manifest
+from studyhub.backup.manifest import Manifest, check_files, read_manifest
 from studyhub.backup.ratings import MissingRatings, missing_ratings
-from studyhub.backup.writing import copy_private
+from studyhub.backup.uploads import put_uploads_back
 from studyhub.postgres_programs import Program, client_program
 
 # Rows that came after the backup are gone, but viewers may hold ratings of them: nobody may get their keys again.
@@ -94,20 +94,14 @@ def restore_backup(directory: Path, *, replace: bool, stream: OutputWrapper) -> 
                 _skip_keys(former)
                 epoch = new_feed_epoch()
                 compared, drifted = _verify(stream)
-            uploads = _copy_uploads(directory, manifest)
+            uploads = put_uploads_back(directory, manifest)
             databases.refuse_while_connected()  # somebody may have come meanwhile
-            replaced = databases.swap()
+            with undisturbed():
+                replaced, missing = _swap(databases, former)
         except BaseException:
             with contextlib.suppress(Error):  # the server may be what is gone
                 databases.drop(databases.restoring)
             raise
-        missing = None
-        if replaced and not former.tables:
-            databases.drop(replaced)
-            replaced = None
-        elif replaced:
-            with contextlib.suppress(Error):
-                missing = missing_ratings(replaced=replaced, restored=databases.name)
     return Restored(manifest, migrations, epoch, compared, drifted, uploads, replaced, missing)
 
 
@@ -137,6 +131,18 @@ def _former(databases: Databases) -> _Former:
     with connection.temporary_connection() as cursor:
         cursor.execute(_SEQUENCES)
         return _Former(sequences=dict(cursor.fetchall()), tables=len(tables()))
+
+
+def _swap(databases: Databases, former: _Former) -> tuple[str | None, MissingRatings | None]:
+    """The last step. Returns under which name the former database is kept, if it held anything, and what it knew."""
+    replaced, missing = databases.swap(), None
+    if replaced and not former.tables:
+        databases.drop(replaced)
+        replaced = None
+    elif replaced:
+        with contextlib.suppress(Error):
+            missing = missing_ratings(replaced=replaced, restored=databases.name)
+    return replaced, missing
 
 
 def _load(program: Program, directory: Path, manifest: Manifest, stream: OutputWrapper) -> None:
@@ -181,16 +187,3 @@ def _verify(stream: OutputWrapper) -> tuple[int, int]:
                 compared, drifted = compared + page.rows, drifted + len(page.drift)
                 progress.advance(page.rows)
     return compared, drifted
-
-
-def _copy_uploads(directory: Path, manifest: Manifest) -> int:
-    """Put uploaded files where they were. Their names are unlike any others, so nothing is in their way."""
-    for path in manifest.uploads:
-        target = settings.DATA_DIR / path
-        target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        try:
-            copy_private(directory / FILES / path, target)
-        except FileExistsError:
-            if file_of(target) != manifest.files[f"{FILES}/{path}"]:
-                raise BackupError(f"{target} is another file than the backup's. Move it away.") from None
-    return len(manifest.uploads)

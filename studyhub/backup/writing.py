@@ -7,7 +7,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
-from django.conf import settings
 from django.core.management.base import OutputWrapper
 
 import studyhub
@@ -15,11 +14,10 @@ from publish.management.progress import Progress
 from studyhub.backup import programs
 from studyhub.backup.contents import Contents, contents, exported_snapshot
 from studyhub.backup.errors import BackupError
-from studyhub.backup.manifest import FILES, FORMAT, NAME, Manifest, file_of, write_manifest
+from studyhub.backup.manifest import FORMAT, NAME, Manifest, file_of, write_manifest
+from studyhub.backup.uploads import save_uploads
 from studyhub.postgres_programs import client_program, server_major
 
-# Below DATA_DIR: what people have uploaded. Everything else there can be made again, or belongs to a viewer.
-UPLOADED: Final = ("imports",)
 UNFINISHED: Final = ".unfinished."
 
 
@@ -37,16 +35,16 @@ def write_backup(directory: Path, *, stream: OutputWrapper) -> Manifest:
         new = Path(tempfile.mkdtemp(prefix=f"{directory.name}{UNFINISHED}", dir=directory.parent))
         try:
             with exported_snapshot() as snapshot:
-                present = contents()
+                moment, present = datetime.now(UTC), contents()
                 _refuse_foreign(present)
                 rows = sum(present.rows.values())
                 with Progress("Backup", total=rows, unit="rows", stream=stream) as progress:
                     programs.dump(program, new, snapshot=snapshot, rows=present.rows, progress=progress)
-            _copy_uploads(new / FILES)
+            save_uploads(new)
             manifest = Manifest(
                 format=FORMAT,
                 studyhub=studyhub.__version__,
-                created_at=datetime.now(UTC),
+                created_at=moment,
                 postgresql=present.postgresql,
                 pg_dump=program.version,
                 feed=present.feed,
@@ -82,32 +80,6 @@ def _refuse_foreign(present: Contents) -> None:
             "The tables of StudyHub are not in this database, so there is nothing to back up. Set DATA_DIR or "
             "DATABASE_URL as they were set for the hub."
         )
-
-
-def _copy_uploads(target: Path) -> None:
-    """Copy what waits in the folders of uploads. A file that is answered and deleted meanwhile need not be kept."""
-    for folder in UPLOADED:
-        for path in sorted((settings.DATA_DIR / folder).rglob("*")):
-            copy = target / path.relative_to(settings.DATA_DIR)
-            try:
-                if path.is_file():
-                    copy.parent.mkdir(parents=True, exist_ok=True)
-                    copy_private(path, copy)
-            except FileNotFoundError:
-                copy.unlink(missing_ok=True)
-
-
-def copy_private(source: Path, target: Path) -> None:
-    """Copy a file with its times, readable by its owner alone, onto the disk. Raises FileExistsError."""
-    with (
-        source.open("rb") as read,
-        os.fdopen(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as written,
-    ):
-        shutil.copyfileobj(read, written)
-        written.flush()
-        os.fsync(written.fileno())
-        times = os.fstat(read.fileno())
-        os.utime(written.fileno(), ns=(times.st_atime_ns, times.st_mtime_ns))
 
 
 def _seal(root: Path) -> None:

@@ -16,6 +16,7 @@ from psycopg import sql
 
 from tests.oracles.following import Follower, over_http
 from tests.process.conftest import OwnHubs
+from tests.process.own_server import own_server
 from tests.process.processes import Installation, OwnDatabase, say, wait_until
 
 # Table → how many rows, and one hash over all of them in order.
@@ -273,7 +274,7 @@ def test_what_stands_in_the_way_of_a_restore_is_said_and_nothing_is_touched(
     assert "The database studyhub is not empty: it has 26 tables." in _sentence(hub, "restore", str(directory))
     relay = hub.relay()
     refused = _sentence(hub, "restore", str(directory), "--replace")
-    assert "1 sessions are connected to the database studyhub. Stop hub, relay and workers" in refused
+    assert "the database studyhub is in use by 1 other session. Stop hub, relay and workers" in refused
     assert "manage.py run_relay (server process " in refused
     relay.stop()
     before = Database(hub).digests()
@@ -333,3 +334,45 @@ def test_a_database_without_studyhubs_tables_is_not_backed_up(own_hub: OwnDataba
     directory = own_hub.directory / "backup"
     assert "Set DATA_DIR or DATABASE_URL as they were set" in _sentence(own_hub, "backup", str(directory))
     assert not directory.exists()
+
+
+@pytest.mark.slow
+def test_a_hub_moves_to_a_server_of_ones_own_and_back(own_hubs: OwnHubs) -> None:
+    hub, mover = own_hubs(), own_hubs()
+    hub.prepare(CONTENT + RATE.format(number=3))
+    directory, back = hub.directory / "backup", hub.directory / "back"
+    hub.manage("backup", str(directory))
+    with own_server() as server:
+        mover.environment["DATABASE_URL"] = server.url
+        refused = _sentence(mover, "restore", str(directory))
+        assert 'the role hub may not. As a superuser: ALTER ROLE "hub" CREATEDB' in refused
+        server.superuser("ALTER ROLE hub CREATEDB")
+        server.superuser("ALTER DATABASE hub OWNER TO boss")
+        assert 'ALTER DATABASE "hub" OWNER TO "hub"' in _sentence(mover, "restore", str(directory))
+        server.superuser("ALTER DATABASE hub OWNER TO hub")
+
+        assert "no drift" in mover.manage("restore", str(directory))
+        assert server.superuser("SELECT datcollate FROM pg_database WHERE datname = 'hub'") == [("C",)]
+        assert mover.manage("postgres", "psql", "-Atc", "SELECT count(*) FROM memocards_review") == "3\n"
+        assert mover.manage("postgres", "psql", "-Atc", "SHOW jit") == "off\n"
+        assert mover.manage("dbshell", "--", "-Atc", "SELECT current_user") == "hub\n"
+        mover.manage("shell", "-v0", "-c", RATE.format(number=1))
+        mover.manage("backup", str(back))
+    said = hub.manage("restore", str(back), "--replace")
+    assert "The replaced database had no ratings that the backup does not have." in said
+    with _served(hub) as database:
+        assert database.count("memocards_review") == 4
+
+
+@pytest.mark.slow
+def test_programs_that_are_older_than_a_backup_or_its_server_are_refused_by_version(own_hub: OwnDatabase) -> None:
+    own_hub.prepare()
+    directory = own_hub.directory / "backup"
+    own_hub.manage("backup", str(directory))
+    manifest = directory / "manifest.json"
+    manifest.write_text(manifest.read_text().replace('"pg_dump": "18', '"pg_dump": "99'))
+    assert "This needs pg_restore of PostgreSQL 99 or newer" in _sentence(
+        own_hub, "restore", str(directory), "--replace"
+    )
+    manifest.write_text(manifest.read_text().replace('"postgresql": "18', '"postgresql": "98'))
+    assert "Restore it into PostgreSQL 98 or newer." in _sentence(own_hub, "restore", str(directory), "--replace")
