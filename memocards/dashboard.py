@@ -7,9 +7,7 @@ from collections import Counter
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
-from zoneinfo import ZoneInfo
 
-from django.conf import settings
 from django.db.models import Case, Count, F, Min, Value, When
 from django.db.models.functions import Greatest, Now, TruncDate
 from django.utils import timezone
@@ -203,17 +201,16 @@ def subscribers() -> list[SubscriberStanding]:
 
 def ratings() -> Ratings:
     """Answers that were not taken back, by the day on which they came in, the last RATING_DAYS days."""
-    zone = ZoneInfo(settings.STUDY_TIME_ZONE)
-    today = timezone.localdate(timezone=zone)
+    today = timezone.localdate()
     days = [today - timedelta(days=ago) for ago in reversed(range(RATING_DAYS))]
     counts = dict(
-        # A day more than is shown: the index is asked by the clock, the days are the time zone's.
+        # A day more than is shown: the index is asked by the clock, the days are the reader's.
         Review.objects.filter(undone_at__isnull=True, received_at__gte=Now() - timedelta(days=RATING_DAYS + 1))
         .order_by()
-        .values_list(TruncDate("received_at", tzinfo=zone))
+        .values_list(TruncDate("received_at"))
         .annotate(ratings=Count("pk"))
     )
-    shown = [RatingDay(date_format(day, "MONTH_DAY_FORMAT"), counts.get(day, 0)) for day in days]
+    shown = [RatingDay(date_format(day, "DATE_FORMAT"), counts.get(day, 0)) for day in days]
     total = sum(day.ratings for day in shown)
     label = _("Ratings of the last %(days)d days: %(total)d.") % {"days": RATING_DAYS, "total": total}
     return Ratings(shown, charts.columns([(day.day, day.ratings) for day in shown], label))

@@ -17,7 +17,6 @@ from django.http import HttpRequest
 from django.utils.functional import cached_property
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
-from django.utils.timesince import timesince
 from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
 
@@ -31,6 +30,7 @@ from publish.models import (
     SetAside,
     Subscriber,
 )
+from publish.moments import shown_age
 from publish.setting_aside import requeue
 from publish.subscribers import create_subscriber, revoke
 
@@ -141,8 +141,8 @@ class SnapshotAdmin(ReadOnlyAdmin):
         return _("yes") if row.deleted else "–"
 
     @admin.display(description=_("age"))
-    def age(self, row: PublishOutbox | PublishedItem) -> str:
-        return timesince(getattr(row, self.moment))
+    def age(self, row: PublishOutbox | PublishedItem) -> SafeString:
+        return shown_age(getattr(row, self.moment))
 
 
 @admin.register(PublishOutbox)
@@ -274,7 +274,7 @@ class SubscriberAdmin(BaseAdmin):
     def last_seen(self, subscriber: Subscriber) -> Any:
         if subscriber.last_seen_at is None:
             return _("never")
-        return gettext("%s ago") % timesince(subscriber.last_seen_at)
+        return format_html(gettext("{} ago"), shown_age(subscriber.last_seen_at))
 
     @admin.display(description=_("must start over"))
     def must_start_over(self, subscriber: Any) -> Any:

@@ -6,14 +6,11 @@ from django.contrib import admin
 from django.http import HttpRequest
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, URLResolver, path
+from django.utils import timezone
 from django.utils.functional import SimpleLazyObject
 from django.utils.translation import gettext_lazy as _
-from django.utils.translation import gettext_noop
 
 from publish.heartbeat import silence
-
-# Django's Korean of these is broken, so the hub's catalogue, which comes first, has them too.
-MENDED = [gettext_noop("Select %s to view"), gettext_noop("View %s")]
 
 
 class StudyHubAdminSite(admin.AdminSite):
@@ -35,6 +32,7 @@ class StudyHubAdminSite(admin.AdminSite):
 
     def each_context(self, request: HttpRequest) -> dict[str, Any]:
         context = super().each_context(request)
+        context["time_zone"] = str(timezone.get_current_timezone())
         if request.resolver_match and str(request.resolver_match.url_name).endswith("_changelist"):
             # The columns of a list need the room that the sidebar would take.
             context["is_nav_sidebar_enabled"] = False

@@ -195,6 +195,8 @@ RATINGS_PER_MINUTE = 600
 RATING_BATCHES_PER_MINUTE = 60
 
 INSTALLED_APPS = [
+    # Before the others: its templates go over theirs.
+    "studyhub.apps.StudyHubConfig",
     "studyhub.apps.StudyHubAdminConfig",
     "django.contrib.auth",
     "django.contrib.contenttypes",
@@ -206,7 +208,6 @@ INSTALLED_APPS = [
     "ninja",
     # Jobs: its tables, and its app, which finds memocards/tasks.py by its name.
     "procrastinate.contrib.django",
-    "studyhub.apps.StudyHubConfig",
     "publish.apps.PublishConfig",
     "memocards.apps.MemocardsConfig",
 ]
@@ -222,6 +223,7 @@ MIDDLEWARE = [
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "studyhub.login_throttle.FailedLoginThrottle",
+    "studyhub.time_zone.ReaderTimeZone",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "kit.markdown.bounded_pages",
@@ -234,8 +236,6 @@ ASGI_APPLICATION = "studyhub.asgi.application"
 TEMPLATES = [
     {
         "BACKEND": "django.template.backends.django.DjangoTemplates",
-        # Before the apps: these go over pages of Django's own.
-        "DIRS": [BASE_DIR / "studyhub" / "templates"],
         "APP_DIRS": True,
         "OPTIONS": {
             "context_processors": [
@@ -263,7 +263,9 @@ LOCALE_PATHS = [BASE_DIR / "locale"]
 LOGIN_URL = "login"
 LOGIN_REDIRECT_URL = "api:openapi-view"
 USE_I18N = True
+FORMAT_MODULE_PATH = "studyhub.formats"
 USE_TZ = True
+# What is kept, and what the API says. Pages are in their reader's zone: see studyhub/time_zone.py.
 TIME_ZONE = "UTC"
 
 STATIC_URL = "static/"

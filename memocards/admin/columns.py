@@ -12,9 +12,9 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
-from memocards.admin.fields import short_moment
 from memocards.leeches import EVER_FLAGGED
 from memocards.models import CardProgress
+from publish.moments import shown_moment
 
 # A key may wait several times over, hence the DISTINCT. The outbox has no index but its own order, and needs none:
 # it is short, or it is being drained.
@@ -43,7 +43,7 @@ class Published:
         elif self.tombstone:
             state = _("tombstone")
         else:
-            state = _("published %s") % short_moment(self.at)
+            state = format_html(_("published {}"), shown_moment(self.at))
         name = "none" if self.at is None else "tombstone" if self.tombstone else "published"
         if not self.pending:
             return format_html('<span class="published-{}">{}</span>', name, state)

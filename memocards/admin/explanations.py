@@ -5,10 +5,8 @@ from typing import Any
 from django.contrib import admin, messages
 from django.contrib.admin.models import CHANGE
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
-from django.utils.formats import date_format
-from django.utils.html import format_html_join
+from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
-from django.utils.timezone import localtime
 from django.utils.translation import gettext as now
 from django.utils.translation import gettext_lazy as _
 
@@ -22,6 +20,7 @@ from memocards.explaining.requesting import (
 )
 from memocards.explaining.work import ATTEMPTS, worker_is_alive
 from memocards.models import ExplanationStatus, Question
+from publish.moments import shown_moment
 
 
 def standing(question: Question) -> str:
@@ -43,9 +42,9 @@ def hints(question: Question) -> list[str]:
     state = question.explanation_status
     if not endpoint_is_set():
         return [str(LLM_HINT)] if state != ExplanationStatus.READY else []
-    found = []
+    found: list[str] = []
     if state == ExplanationStatus.PENDING and (moment := next_attempt_at(question.pk)):
-        found.append(now("Next attempt: %s") % date_format(localtime(moment), "DATETIME_FORMAT"))
+        found.append(format_html(now("Next attempt: {}"), shown_moment(moment)))
     if is_under_way(question) and not worker_is_alive():
         found.append(now("No worker runs. To start one: python -m memocards.explaining"))
     return found

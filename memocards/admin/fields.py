@@ -1,18 +1,16 @@
 """Form fields for study content, such as texts of several lines, tags and choices; and what cells of lists show."""
 
 import json
-from datetime import datetime
 from typing import Any
 
 from django import forms
 from django.contrib.admin.widgets import AdminTextareaWidget
-from django.contrib.postgres.forms import SimpleArrayField, SplitArrayField
+from django.contrib.postgres.forms import SimpleArrayField, SplitArrayField, SplitArrayWidget
 from django.core.exceptions import ValidationError
-from django.utils.formats import date_format
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.text import Truncator
-from django.utils.timezone import localtime
+from django.utils.translation import gettext as now
 from django.utils.translation import gettext_lazy as _
 
 SHORT = 80
@@ -21,11 +19,6 @@ SHORT = 80
 def short(text: str) -> SafeString:
     """The beginning of a text, for a cell of a list."""
     return format_html('<span dir="auto">{}</span>', Truncator(text).chars(SHORT))
-
-
-def short_moment(when: datetime | None) -> str:
-    """A moment, for a cell of a list."""
-    return date_format(localtime(when), "SHORT_DATETIME_FORMAT") if when else "–"
 
 
 def unix_lines(text: str) -> str:
@@ -56,15 +49,27 @@ class JSONHiddenInput(forms.HiddenInput):
         return json.dumps(value) if isinstance(value, list) else value
 
 
+class ChoicesWidget(SplitArrayWidget):
+    """The boxes of the choices: numbered, since the answer is the number of a choice."""
+
+    template_name = "memocards/widgets/choices.html"
+
+    def get_context(self, name: str, value: Any, attrs: Any = None) -> dict[str, Any]:
+        context = super().get_context(name, value, attrs)
+        for number, box in enumerate(context["widget"]["subwidgets"], 1):
+            box["attrs"] = {**box["attrs"], "aria-label": now("Choice %d") % number}
+        return context
+
+
 class ChoicesField(SplitArrayField):
     """The choices of a question, each in a box of its own: a choice may have several lines."""
 
     hidden_widget = JSONHiddenInput
 
     def __init__(self, **options: Any) -> None:
-        box = AdminTextareaWidget(attrs={"rows": 2, "dir": "auto"})
-        super().__init__(ContentField(widget=box), size=10, remove_trailing_nulls=True, **options)
-        self.widget.template_name = "memocards/widgets/choices.html"
+        choice = ContentField(widget=AdminTextareaWidget(attrs={"rows": 2, "dir": "auto"}))
+        widget = ChoicesWidget(choice.widget, size=10)
+        super().__init__(choice, size=10, remove_trailing_nulls=True, widget=widget, **options)
 
     def to_python(self, value: Any) -> Any:
         if not isinstance(value, list):

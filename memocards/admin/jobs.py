@@ -21,13 +21,14 @@ from procrastinate.contrib.django import admin as _registered  # noqa: F401
 from procrastinate.contrib.django.models import ProcrastinateEvent, ProcrastinateJob
 
 from memocards.admin.choosing import pin, user_id
-from memocards.admin.fields import short, short_moment
+from memocards.admin.fields import short
 from memocards.errors import DomainError
 from memocards.explaining.requesting import TASK, request_explanations
 from memocards.explaining.work import ATTEMPTS
 from memocards.history import log_rows
 from memocards.models import ExplanationJob, Question
 from publish.admin import EstimatingPaginator, ReadOnlyAdmin
+from publish.moments import shown_moment
 from publish.transactions import in_transaction
 
 # Theirs needs inline styles, which our policy forbids, and knows nothing of questions.
@@ -166,20 +167,20 @@ class ExplanationJobAdmin(ReadOnlyAdmin):
 
     @admin.display(description=_("asked for"))
     def queued(self, job: Any) -> Any:
-        return short_moment(job.queued_at)
+        return shown_moment(job.queued_at)
 
     @admin.display(description=_("started"))
     def started(self, job: Any) -> Any:
-        return short_moment(job.started_at)
+        return shown_moment(job.started_at)
 
     @admin.display(description=_("next attempt"))
     def next_attempt(self, job: Any) -> Any:
-        return short_moment(job.scheduled_at if job.status == "todo" else None)
+        return shown_moment(job.scheduled_at if job.status == "todo" else None)
 
     @admin.display(description=_("events"))
     def events(self, job: Any) -> Any:
         happened = ProcrastinateEvent.objects.filter(job=job.pk).order_by("id").values_list("type", "at")
-        told = ((EVENTS.get(kind, kind), short_moment(at)) for kind, at in happened)
+        told = ((EVENTS.get(kind, kind), shown_moment(at)) for kind, at in happened)
         return format_html_join("", "<div>{}: {}</div>", told)
 
     # Actions

@@ -9,6 +9,7 @@ from django.core.exceptions import PermissionDenied
 from django.db.models import Count, Q, QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
+from django.utils.html import format_html
 from django.utils.translation import gettext as now
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext
@@ -16,11 +17,11 @@ from django.utils.translation import ngettext
 from memocards.admin.choosing import pin
 from memocards.admin.columns import Published, published
 from memocards.admin.confirmation import AskingActionForm, Question, ask, at_stake, confirmed
-from memocards.admin.fields import short_moment
 from memocards.admin.filters import ReviewStateFilter
 from memocards.admin.forms import LIVE
 from memocards.admin.soft_deletion import SoftDeleteAdmin
 from memocards.models import Topic
+from publish.moments import shown_moment
 
 SEEN = LIVE & Q(needs_review=False)
 
@@ -259,7 +260,4 @@ class ReviewedAdmin(SoftDeleteAdmin):
     def approval(self, row: Any) -> Any:
         if row.reviewed_at is None:
             return "–"
-        return now("%(who)s, %(when)s") % {
-            "who": row.reviewed_by or now("somebody"),
-            "when": short_moment(row.reviewed_at),
-        }
+        return format_html("{}, {}", row.reviewed_by or now("somebody"), shown_moment(row.reviewed_at))

@@ -117,8 +117,7 @@ def test_publishing_and_lag_as_publish_status_says() -> None:
     assert publishing.oldest is not None
 
 
-def test_ratings_by_the_day_they_came_in_without_what_was_undone(settings: Any) -> None:
-    settings.STUDY_TIME_ZONE = "Asia/Seoul"
+def test_ratings_by_the_day_they_came_in_without_what_was_undone() -> None:
     card, learner = MemoCardFactory.create(), UserFactory.create()
     for days, undone in ((0, None), (0, None), (0, timezone.now()), (29, None), (31, None)):
         row = ReviewFactory.create(card=card, learner=learner, undone_at=undone)
@@ -127,6 +126,15 @@ def test_ratings_by_the_day_they_came_in_without_what_was_undone(settings: Any) 
     assert len(ratings.days) == len(drawn(ratings.chart)) == 30
     assert (ratings.today, ratings.days[0].ratings, ratings.total) == (2, 1, 3)
     assert ratings.most == ratings.days[-1]
+
+
+def test_the_days_of_the_ratings_are_those_of_the_readers_zone() -> None:
+    ReviewFactory.create()
+    # 26 hours apart: it is never the same day in both.
+    for name in ("Pacific/Kiritimati", "Etc/GMT+12"):
+        with timezone.override(name):
+            ratings = dashboard.ratings()
+            assert (ratings.today, ratings.days[-1].day) == (1, str(timezone.localdate()))
 
 
 # The page

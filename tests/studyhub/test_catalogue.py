@@ -2,12 +2,20 @@
 
 import ast
 import gettext
+import io
 import re
 from collections import Counter
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
+import django
+import pytest
 from babel.messages.catalog import Message
+from babel.messages.pofile import read_po
+from django.utils.translation import gettext as gettext_now
+from django.utils.translation import ngettext as ngettext_now
+from django.utils.translation import override
 
 from studyhub import catalogue
 
@@ -26,6 +34,23 @@ SPOKEN = (
 UNSPOKEN = {"memocards/importing/command.py", "memocards/importing/anki_wire.py"}
 SENTENCE = re.compile(r"^\W*[A-Z][a-z]+ [a-z]+\b")
 PLACEHOLDER = re.compile(r"%(?:\(\w+\))?0?\d*[a-zA-Z]|\{\w*\}|</?\w+>|https?://[\w.:/]+")
+
+# A particle right after a placeholder takes one form or the other by the word that will stand there.
+PAIRS = "이/가|가/이|을/를|를/을|은/는|는/은|와/과|과/와|으로/로"
+DEPENDENT = re.compile(
+    rf"{PAIRS}|이\(가\)|가\(이\)|을\(를\)|를\(을\)|은\(는\)|는\(은\)|와\(과\)|과\(와\)|\(으\)로|"
+    r"(?:%(?:\(\w+\))?[sdr]|\{\w*\})[”’\"]?(?:이|가|을|를|은|는|와|과|으로|로)(?=[ .,:]|$)"
+)
+# Of durations, rows edited within a list, fields that are unique for a date, generic views, and folders of files.
+NEVER_SHOWN = {
+    "The number of days must be between {min_days} and {max_days}.",
+    "%(count)s %(name)s was changed successfully.",
+    "%(field_label)s must be unique for %(date_field_label)s %(lookup_type)s.",
+    "Future %(verbose_name_plural)s not available because %(class_name)s.allow_future is False.",
+    "No %(verbose_name_plural)s available",
+    "No %(verbose_name)s found matching the query",
+    "“%(path)s” does not exist",
+}
 
 KEPT = catalogue.kept()
 
@@ -85,7 +110,46 @@ def test_a_translation_keeps_placeholders_addresses_and_lines() -> None:
 
 def test_a_translation_is_in_korean() -> None:
     same = {original for original, translation in pairs() if not re.search("[가-힣]", translation)}
-    assert same == {"Excel (XLSX)", "JSON Lines", " and ", "id", "%(who)s, %(when)s"}
+    assert same == {"Excel (XLSX)", "JSON Lines", " and ", "id"}
+
+
+def test_no_particle_depends_on_a_word_that_is_put_in_later() -> None:
+    assert [translation for _original, translation in pairs() if DEPENDENT.search(translation)] == []
+
+
+def test_nor_does_one_of_djangos_on_a_page_of_ours() -> None:
+    with override("ko"):
+        shown = {text: gettext_of(text) for text in djangos("admin", "auth", "postgres", "") if text not in NEVER_SHOWN}
+    assert {text: korean for text, korean in shown.items() if DEPENDENT.search(korean)} == {}
+
+
+@pytest.mark.parametrize(
+    "korean", ["%s이(가) 없습니다.", "%(name)s 을/를 삭제", "“{obj}”가 추가", "%d (으)로", "%r는 안 됩니다."]
+)
+def test_such_a_particle_is_found(korean: str) -> None:
+    assert DEPENDENT.search(korean)
+
+
+@pytest.mark.parametrize(
+    "korean", ["%s에 표가 있습니다.", "오류 및/또는", "%(count)d개를 삭제", "%s 이상", "{}의 은행"]
+)
+def test_what_is_none_is_let_pass(korean: str) -> None:
+    assert not DEPENDENT.search(korean)
+
+
+def djangos(*apps: str) -> list[str]:
+    """The texts of Django's own Korean catalogues of these applications; the empty name is Django itself."""
+    root = Path(django.__file__).parent
+    rooms = [root / "contrib" / app if app else root / "conf" for app in apps]
+    files = [room / "locale/ko/LC_MESSAGES/django.po" for room in rooms]
+    catalogues = [read_po(io.BytesIO(file.read_bytes()), locale="ko") for file in files]
+    texts = [message.id for catalogue in catalogues for message in catalogue if message.id]
+    return [text if isinstance(text, str) else text[0] for text in texts]
+
+
+def gettext_of(text: str) -> str:
+    """As a page shows it, whether it has a plural or not."""
+    return gettext_now(text) if gettext_now(text) != text else ngettext_now(text, text, 2)
 
 
 def test_extraction_finds_what_code_wraps() -> None:
