@@ -102,6 +102,8 @@
     row.querySelectorAll("[name=action]").forEach((one) => {
       one.disabled = shut || (has(row, "returned") && one.value !== "save");
     });
+    const mayOpen = !has(row, "returned") && !has(row, "over");
+    row.querySelector(".desk-reason > summary").setAttribute("aria-disabled", String(!mayOpen));
   }
 
   function tell(row, text, ...buttons) {

@@ -17,6 +17,10 @@
     if (all) all.closest("th").dataset.label = all.getAttribute("aria-label") ?? "";
   }
 
+  /* The label that it has is a picture. */
+  const search = document.getElementById("searchbar");
+  search?.setAttribute("aria-label", search.form.querySelector("[type=submit]").value);
+
   /* Whoever has unfolded one finds it unfolded: the admin remembers that for as long as the tab is open. */
   if (matchMedia("(max-width: 767px)").matches) {
     const kept = JSON.parse(sessionStorage.getItem("django.admin.filtersState")) ?? {};
@@ -24,4 +28,5 @@
       if (!(filter.dataset.filterTitle in kept)) filter.open = false;
     }
   }
+  document.documentElement.dataset.filters = "folded";
 })();
