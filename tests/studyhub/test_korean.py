@@ -31,7 +31,7 @@ from memocards import topics
 from memocards.explaining.requesting import request_explanations
 from memocards.importing.columns import CARD_NAMES, QUESTION_NAMES
 from memocards.models import ExplanationStatus, LearnerSettings, MemoCard, Question, Topic
-from publish.models import BackfillPosition, FeedState, SetAside, Subscriber
+from publish.models import BackfillPosition, FeedState, RelayHeartbeat, SetAside, Subscriber
 from tests.factories import (
     CardProgressFactory,
     LearnerSettingsFactory,
@@ -120,6 +120,7 @@ def _publish(card: MemoCard, learner: User) -> None:
     PublishedItemFactory.create(source_id=card.pk)
     PublishedItemFactory.create(source_id=card.pk - 1, deleted=True)
     PublishOutboxFactory.create(source_id=card.pk)
+    RelayHeartbeat.objects.create(worker="1", worked_at=timezone.now())
     BackfillPosition.objects.create(kind="card", last_id=7)
     SetAside.objects.create(kind="card", source_id=card.pk, outbox_id=1, error="오류")
     FeedState.objects.update(last_seq=9, tombstone_floor=5)
