@@ -13,7 +13,8 @@ from django.db import connection
 from django.db.models import Case, F, QuerySet, Subquery, Value, When
 from django.db.models.functions import Coalesce, Greatest
 from django.forms.models import ModelForm
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
+from django.template.response import TemplateResponse
 from django.utils.functional import cached_property
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
@@ -288,7 +289,7 @@ class SubscriberAdmin(BaseAdmin):
     def token_begin(self, subscriber: Subscriber) -> str:
         return f"{subscriber.token_prefix}…"
 
-    def save_model(self, request: HttpRequest, obj: Subscriber, form: Any, change: bool) -> None:
+    def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
         if change:
             obj.save(update_fields=[name for name in form.changed_data if name == "name"])
             return
@@ -301,15 +302,18 @@ class SubscriberAdmin(BaseAdmin):
         )
         obj.pk = created.pk
         obj.refresh_from_db()
-        self.message_user(
-            request,
-            format_html(
-                gettext("The token of {} is shown this once. Copy it now: {}"),
-                created.name,
-                format_html("<code>{}</code>", token),
-            ),
-            messages.WARNING,
-        )
+        obj.new_token = token
+
+    def response_add(self, request: HttpRequest, obj: Any, post_url_continue: str | None = None) -> HttpResponse:
+        """The token, in the answer itself: a message would be stored, and travel, until the next page shows it."""
+        context = {
+            **self.admin_site.each_context(request),
+            "title": gettext("The token of %s") % obj.name,
+            "opts": self.opts,
+            "subscriber": obj,
+            "token": obj.new_token,
+        }
+        return TemplateResponse(request, "publish/new_token.html", context)
 
     def has_delete_permission(self, request: HttpRequest, obj: Subscriber | None = None) -> bool:
         # First revoked, then deleted: no click takes away a token in use and the record of it at once.

@@ -8,6 +8,7 @@ import pytest
 from django.contrib import admin
 from django.contrib.admin.models import LogEntry
 from django.contrib.messages import get_messages
+from django.contrib.sessions.models import Session
 from django.db import connection
 from django.db.models import Model
 from django.test import Client
@@ -109,8 +110,8 @@ def test_a_token_is_shown_once_and_only_its_hash_is_kept(admin_client: Client) -
     response = admin_client.post(
         reverse("admin:publish_subscriber_add"),
         {"name": "nas", "learner": learner.pk, "kinds": ["card", "card_progress"]},
-        follow=True,
     )
+    assert response.headers["Cache-Control"].split(", ").count("no-store") == 1
     (token,) = re.findall(r"<code>(sh_[\w-]{43})</code>", response.content.decode())
     subscriber = Subscriber.objects.get()
     assert bytes(subscriber.token_hash) == hashlib.sha256(token.encode()).digest()
@@ -122,6 +123,9 @@ def test_a_token_is_shown_once_and_only_its_hash_is_kept(admin_client: Client) -
     for page in (list_of(Subscriber), page_of(subscriber), page_of(subscriber).replace("change", "history")):
         assert token not in admin_client.get(page).content.decode()
     assert token not in str(list(LogEntry.objects.values()))
+    # Neither in a cookie, nor in what a session has stored.
+    assert token not in str(admin_client.cookies)
+    assert token not in str([session.get_decoded() for session in Session.objects.all()])
 
 
 def test_a_subscriber_that_contradicts_itself_is_an_error_of_the_form(admin_client: Client) -> None:
