@@ -14,6 +14,7 @@ environment, all optional:
   DATA_DIR             where the database and the key of the sessions are kept (var)
   VIEWER_DATABASE_URL  another database: sqlite:////path or postgres://user:password@host:port/name
   ALLOWED_HOSTS        names and addresses the pages are reached by, with commas (localhost,127.0.0.1,[::1])
+  TRUSTED_PROXIES      proxies whose X-Forwarded-For is believed, with commas: addresses or networks (none)
   HTTPS                true behind a proxy that speaks HTTPS and sets X-Forwarded-Proto (false)
   DEBUG                true shows tracebacks in the browser (false)
 """
@@ -38,6 +39,11 @@ def parser() -> argparse.ArgumentParser:
     sync.add_argument("--once", action="store_true", help="stop at the feed's head; exit code 1 if it is not reached")
     runserver = commands.add_parser("runserver", help="serve the pages")
     runserver.add_argument("--host", default="127.0.0.1", help="address to listen on (%(default)s)")
+    runserver.add_argument(
+        "--without-password",
+        action="store_true",
+        help="listen beyond this machine though no VIEWER_PASSWORD is set: whoever reaches the port may study",
+    )
     runserver.add_argument("--port", type=port_number, default=8001, help="port to listen on (%(default)s)")
     commands.add_parser("repair", help="put a new database in place of a damaged one, and keep the ratings made here")
     return main_parser
@@ -76,7 +82,7 @@ def main(arguments: list[str] | None = None) -> int:
         return follow(once=options.once)
     from viewer.serve import serve
 
-    return serve(host=options.host, port=options.port)
+    return serve(host=options.host, port=options.port, without_password=options.without_password)
 
 
 if __name__ == "__main__":

@@ -7,6 +7,8 @@ whose parent is not published at all; both are normal, and readers join such row
 from django.db import models
 from django.db.models import F, Q
 
+from kit.attempts import PasswordAttempts
+
 
 class Projection(models.Model):
     """One published row, keyed by the hub's id."""
@@ -165,6 +167,23 @@ class SyncState(models.Model):
     @property
     def behind(self) -> int:
         return 0 if self.at_head else max(self.head - self.seq, 0)
+
+
+class UnlockAttempts(PasswordAttempts):
+    """Attempts to unlock this viewer."""
+
+
+class Lock(models.Model):
+    """One row: what every unlocked session knows. Locking changes it, so all of them are locked at once."""
+
+    id = models.SmallIntegerField(primary_key=True, default=1)
+    secret = models.TextField()
+
+    class Meta:
+        constraints = [models.CheckConstraint(condition=Q(id=1), name="one_lock")]
+
+    def __str__(self) -> str:
+        return "the lock"
 
 
 class Outcome(models.TextChoices):

@@ -1,9 +1,9 @@
-"""VIEWER_PASSWORD: one password for the whole viewer, remembered in a signed session."""
+"""VIEWER_PASSWORD: one password for the whole viewer, remembered in a signed session until the viewer is locked."""
 
+import secrets
 from collections.abc import Callable
 
 from django.conf import settings
-from django.core.cache import cache
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.urls import reverse
@@ -13,9 +13,12 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.debug import sensitive_post_parameters
 from django.views.decorators.http import require_http_methods, require_POST
 
+from kit.addresses import client_address
+from viewer.models import Lock, UnlockAttempts
+
 SESSION_KEY = "password"
-WRONG_ATTEMPTS = 10
-PAUSE_SECONDS = 300
+# There is one account, whoever it is that tries.
+ACCOUNT = "viewer"
 
 
 def password_is_set(request: HttpRequest) -> dict[str, bool]:
@@ -24,12 +27,14 @@ def password_is_set(request: HttpRequest) -> dict[str, bool]:
 
 
 def _proof() -> str:
-    """What an unlocked session holds: another password, and it is locked again."""
-    return salted_hmac("viewer.password", settings.VIEWER_PASSWORD, algorithm="sha256").hexdigest()
+    """What an unlocked session holds: with another password, or once the viewer was locked, it opens nothing."""
+    lock, _made = Lock.objects.get_or_create(pk=1, defaults={"secret": secrets.token_urlsafe()})
+    return salted_hmac("viewer.password", settings.VIEWER_PASSWORD, secret=lock.secret, algorithm="sha256").hexdigest()
 
 
 def _is_unlocked(request: HttpRequest) -> bool:
-    return constant_time_compare(str(request.session.get(SESSION_KEY, "")), _proof())
+    held = str(request.session.get(SESSION_KEY, ""))
+    return bool(held) and constant_time_compare(held, _proof())
 
 
 class PasswordMiddleware:
@@ -55,22 +60,28 @@ def login(request: HttpRequest) -> HttpResponse:
     target = asked_for if url_has_allowed_host_and_scheme(asked_for, allowed_hosts=None) else reverse("home")
     if not settings.VIEWER_PASSWORD or _is_unlocked(request):
         return redirect(target)
-    problem, status = "", 200
+    problem, wait = "", 0
     if request.method == "POST":
-        attempts = f"wrong-passwords:{request.META.get('REMOTE_ADDR', '')}"
-        if int(cache.get_or_set(attempts, 0, PAUSE_SECONDS) or 0) >= WRONG_ATTEMPTS:
-            problem, status = "Too many wrong passwords. Try again in a few minutes.", 429
+        address = client_address(request.META, settings.TRUSTED_PROXIES)
+        if wait := UnlockAttempts.count(account=ACCOUNT, address=address):
+            problem = "Too many wrong passwords. Try again in a few minutes."
         elif constant_time_compare(request.POST.get("password", "").strip(), settings.VIEWER_PASSWORD):
-            cache.delete(attempts)
+            UnlockAttempts.forget(account=ACCOUNT)
             request.session[SESSION_KEY] = _proof()
             return redirect(target)
         else:
-            cache.incr(attempts)
-            problem, status = "That is not the password. It is the value of VIEWER_PASSWORD.", 403
-    return render(request, "viewer/login.html", {"next": target, "problem": problem}, status=status)
+            problem = "That is not the password. It is the value of VIEWER_PASSWORD."
+    page = render(request, "viewer/login.html", {"next": target, "problem": problem})
+    if wait:
+        page.status_code, page.headers["Retry-After"] = 429, str(wait)
+    elif problem:
+        page.status_code = 403
+    return page
 
 
 @require_POST
 def lock(request: HttpRequest) -> HttpResponse:
+    """Lock the viewer, in every browser in which it is open."""
+    Lock.objects.filter(pk=1).delete()
     request.session.flush()
     return redirect("login")

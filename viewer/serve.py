@@ -3,6 +3,7 @@
 import os
 import socket
 import sys
+from ipaddress import ip_address
 
 from django.conf import settings
 from django.core.handlers.wsgi import WSGIHandler as WSGIApplication
@@ -15,9 +16,12 @@ THREADS = 4
 STOP_WITHIN_SECONDS = 2
 
 
-def serve(*, host: str, port: int) -> int:
-    """Serve until told to stop. Returns the exit code."""
-    if problem := _cannot_listen(host, port):
+def serve(*, host: str, port: int, without_password: bool) -> int:
+    """Serve until told to stop; beyond this machine only with a password, or expressly without one.
+
+    Returns the exit code.
+    """
+    if problem := _cannot_listen(host, port) or ("" if without_password else _open_to_others(host)):
         sys.stderr.write(problem + "\n")
         return 1
     from granian import Granian
@@ -26,8 +30,6 @@ def serve(*, host: str, port: int) -> int:
 
     shown = f"[{host}]" if ":" in host else host
     sys.stdout.write(f"The viewer is at http://{shown}:{port}/ and follows {settings.HUB_URL}\n")
-    if not settings.VIEWER_PASSWORD and host not in {"127.0.0.1", "localhost", "::1"}:
-        sys.stdout.write("Whoever reaches this port can study here. VIEWER_PASSWORD would ask them first.\n")
     sys.stdout.flush()
     server = Granian(
         "viewer.serve:application_of_worker",
@@ -51,6 +53,17 @@ def application_of_worker() -> WSGIApplication:
     from viewer.wsgi import application
 
     return application
+
+
+def _open_to_others(host: str) -> str:
+    """Why this address is not served without a password, or nothing."""
+    addresses = {str(entry[4][0]).partition("%")[0] for entry in socket.getaddrinfo(host, None)}
+    if settings.VIEWER_PASSWORD or all(ip_address(address).is_loopback for address in addresses):
+        return ""
+    return (
+        f"Whoever reaches {host} could study here, and rate for the learner. Set VIEWER_PASSWORD, which every page "
+        "then asks for; or add --without-password, where something else keeps others away."
+    )
 
 
 def _cannot_listen(host: str, port: int) -> str:

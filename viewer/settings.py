@@ -5,13 +5,15 @@ A value that cannot be read stops the start with the variable's name and what it
 
 import os
 import secrets
-import sys
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import environ
 from django.core.exceptions import ImproperlyConfigured
+
+from kit.addresses import trusted_proxies
+from kit.logs import CONSOLE
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 env = environ.Env()
@@ -129,6 +131,8 @@ HUB_URL = _hub_url()
 HUB_TOKEN = _hub_token()
 # When set, every page asks for it. When empty, whoever reaches the port may study.
 VIEWER_PASSWORD = _text("VIEWER_PASSWORD")
+# Whose X-Forwarded-For is believed, where wrong passwords are counted by address.
+TRUSTED_PROXIES = trusted_proxies(_text("TRUSTED_PROXIES"))
 
 SECRET_KEY = _secret_key()
 DATABASES = {"default": _database()}
@@ -216,9 +220,6 @@ if HTTPS:
     SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
 
 LOGGING = {
-    "version": 1,
-    "disable_existing_loggers": False,
-    "formatters": {"line": {"format": "{asctime} {levelname} {name}: {message}", "style": "{"}},
-    "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line", "stream": sys.stderr}},
+    **CONSOLE,
     "root": {"handlers": ["console"], "level": "WARNING"},
 }

@@ -1,7 +1,6 @@
 from collections.abc import Iterator
 
 import pytest
-from django.core.cache import cache
 from pytest_django import Settings
 
 from viewer.feed_client import FeedClient
@@ -22,8 +21,3 @@ def hub(settings: Settings) -> Iterator[FakeHub]:
 def feed(hub: FakeHub) -> Iterator[FeedClient]:
     with FeedClient(timeout=5) as client:
         yield client
-
-
-@pytest.fixture(autouse=True)
-def forget_wrong_passwords() -> None:
-    cache.clear()

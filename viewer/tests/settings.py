@@ -13,6 +13,7 @@ for _name in (
     "DEBUG",
     "HTTPS",
     "ALLOWED_HOSTS",
+    "TRUSTED_PROXIES",
 ):
     os.environ.pop(_name, None)
 for _name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy"):

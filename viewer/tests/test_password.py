@@ -1,8 +1,14 @@
 """VIEWER_PASSWORD asks before every page; without it the viewer is open."""
 
+from datetime import timedelta
+
 import pytest
 from django.test import Client
+from django.utils import timezone
 from pytest_django import Settings
+
+from kit.attempts import PER_ACCOUNT
+from viewer.models import UnlockAttempts
 
 pytestmark = pytest.mark.django_db
 
@@ -56,9 +62,40 @@ class TestLocked:
         assert client.get("/").status_code == 302
 
     def test_guessing_is_slowed_down(self, client: Client) -> None:
-        assert {unlock(client, f"guess {number}") for number in range(10)} == {403}
-        assert unlock(client, "guess") == 429
-        assert unlock(client) == 429, "not even the right one, or guessing would go on"
+        assert {unlock(client, f"guess {number}") for number in range(PER_ACCOUNT)} == {403}
+        refused = client.post("/login/", {"password": PASSWORD})
+        assert refused.status_code == 429, "not even the right one, or guessing would go on"
+        assert 0 < int(refused["Retry-After"]) <= 300
+        assert b"Too many wrong passwords" in refused.content
+
+    def test_guesses_count_for_the_viewer_whatever_their_address(self, client: Client) -> None:
+        for number in range(PER_ACCOUNT):
+            client.post("/login/", {"password": "wrong"}, REMOTE_ADDR=f"10.0.0.{number}")
+        assert unlock(client) == 429
+
+    def test_the_right_password_forgets_the_wrong_ones_before_it(self, client: Client) -> None:
+        for _ in range(3):
+            assert {unlock(Client(), f"guess {number}") for number in range(PER_ACCOUNT - 1)} == {403}
+            assert unlock(Client()) == 302
+
+    def test_the_pause_ends_by_time(self, client: Client) -> None:
+        for number in range(PER_ACCOUNT):
+            unlock(client, f"guess {number}")
+        UnlockAttempts.objects.update(expires_at=timezone.now() - timedelta(seconds=1))
+        assert unlock(client) == 302
+
+    def test_lock_locks_every_browser_and_every_copy_of_a_cookie(self, client: Client) -> None:
+        other, copy = Client(), Client()
+        unlock(client)
+        unlock(other)
+        copy.cookies["viewer_session"] = client.cookies["viewer_session"].value
+        assert {browser.get("/").status_code for browser in (client, other, copy)} == {200}
+        client.post("/lock/")
+        copy_again = copy.get("/")
+        assert {copy_again.status_code, other.get("/").status_code} == {302}
+        assert unlock(other) == 302
+        assert other.get("/").status_code == 200
+        assert copy.get("/").status_code == 302
 
     def test_another_password_locks_open_sessions_again(self, client: Client, settings: Settings) -> None:
         unlock(client)

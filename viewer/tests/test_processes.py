@@ -7,8 +7,10 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import httpx
 import pytest
 
 from viewer.tests.hub import TOKEN, FakeHub
@@ -186,6 +188,39 @@ def test_a_server_that_is_killed_leaves_no_process_on_its_port(installed: Instal
     wait_until(lambda: not page_at(port), what="the port is free again")
 
 
+def test_without_a_password_it_listens_to_this_machine_alone_or_as_it_is_told(installed: Installation) -> None:
+    port = str(free_port())
+    refused = installed.run("runserver", "--host", "0.0.0.0", "--port", port)
+    assert refused.returncode == 1
+    assert "Set VIEWER_PASSWORD" in refused.stderr
+    assert "--without-password" in refused.stderr
+    installed.start("runserver", "--host", "0.0.0.0", "--port", port, "--without-password")
+    wait_until(lambda: page_at(int(port)), what="the page, without a password")
+    installed.environment["VIEWER_PASSWORD"] = "correct horse"
+    port = str(free_port())
+    installed.start("runserver", "--host", "0.0.0.0", "--port", port)
+    wait_until(lambda: "This viewer is locked" in page_at(int(port)), what="the page that asks for the password")
+
+
+def test_guesses_are_counted_across_processes_and_restarts(installed: Installation) -> None:
+    installed.environment["VIEWER_PASSWORD"] = "correct horse"
+    assert [statuses_of_guesses(installed) for _ in range(2)] == [[403] * 5, [429] * 5]
+
+
+def test_a_forged_host_is_one_line_in_the_log(installed: Installation) -> None:
+    port = free_port()
+    server = installed.start("runserver", "--port", str(port))
+    wait_until(lambda: page_at(port))
+    forged = urllib.request.Request(f"http://127.0.0.1:{port}/", headers={"Host": "evil.example"})
+    with pytest.raises(urllib.error.HTTPError, match="400"):
+        urllib.request.urlopen(forged, timeout=5)
+    server.send_signal(signal.SIGTERM)
+    output, _ = server.communicate(timeout=10)
+    assert output.count("evil.example") >= 1
+    assert len([line for line in output.splitlines() if "evil.example" in line]) == 1
+    assert "Traceback" not in output
+
+
 def test_a_taken_port_gets_a_sentence(installed: Installation, far_hub: FakeHub) -> None:
     port = far_hub.url.rsplit(":", 1)[1]
     result = installed.run("runserver", "--port", port)
@@ -217,6 +252,7 @@ def test_the_session_key_is_made_once_and_is_its_owners(installed: Installation)
     [
         ("DEBUG", "maybe", "DEBUG is 'maybe'. It may be true or false."),
         ("HTTPS", "2", "HTTPS is '2'. It may be true or false."),
+        ("TRUSTED_PROXIES", "proxy", "TRUSTED_PROXIES is 'proxy'. It may be addresses and networks"),
         ("HUB_URL", "hub.example.org", "HUB_URL is 'hub.example.org'. It may be"),
         ("HUB_URL", "ftp://hub", "HUB_URL is 'ftp://hub'. It may be"),
         ("HUB_URL", "http://hub:port", "HUB_URL is 'http://hub:port'. It may be"),
@@ -238,6 +274,24 @@ def test_a_port_that_is_none_is_refused(installed: Installation) -> None:
     result = installed.run("runserver", "--port", "99999")
     assert result.returncode == 2
     assert "'99999' is not a port" in result.stderr
+
+
+def statuses_of_guesses(installed: Installation) -> list[int]:
+    """Start the pages, guess five times in parallel, stop them; the statuses of the answers."""
+    port = free_port()
+    server = installed.start("runserver", "--port", str(port))
+    wait_until(lambda: page_at(port))
+    with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=20) as client, ThreadPoolExecutor(5) as pool:
+        client.get("/login/")
+        token = client.cookies["viewer_csrf"]
+
+        def guess(number: int) -> int:
+            return client.post("/login/", data={"csrfmiddlewaretoken": token, "password": f"{number}"}).status_code
+
+        statuses = list(pool.map(guess, range(5)))
+    server.send_signal(signal.SIGTERM)
+    server.wait(timeout=10)
+    return statuses
 
 
 def page_at(port: int) -> str:
