@@ -1,11 +1,11 @@
 """The hub's admin: Django's own, with the review desk and, on its first page, how things stand."""
 
-from typing import Any
+from typing import Any, cast
 
 from django.contrib import admin
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
-from django.urls import URLPattern, URLResolver, path
+from django.urls import URLPattern, URLResolver, path, reverse
 from django.utils import timezone
 from django.utils.functional import SimpleLazyObject
 from django.utils.translation import gettext_lazy as _
@@ -29,6 +29,25 @@ class StudyHubAdminSite(admin.AdminSite):
             path("review/", self.admin_view(ReviewDesk.as_view(site=self)), name="review"),
             *super().get_urls(),
         ]
+
+    @property
+    def login_form(self) -> Any:  # type: ignore[override]
+        # Forms may be imported when all apps are loaded.
+        from studyhub.login_throttle import StaffLoginForm
+
+        return StaffLoginForm
+
+    def login(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
+        from studyhub.login_throttle import with_refusal
+
+        return with_refusal(super().login(request, extra_context))
+
+    def password_change(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> TemplateResponse:
+        from studyhub.login_throttle import PasswordChangePage
+
+        context = {**self.each_context(request), **(extra_context or {})}
+        page = PasswordChangePage.as_view(success_url=reverse("admin:password_change_done"), extra_context=context)
+        return cast(TemplateResponse, page(request))
 
     def each_context(self, request: HttpRequest) -> dict[str, Any]:
         context = super().each_context(request)

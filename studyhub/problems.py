@@ -2,7 +2,8 @@
 
 import json
 import logging
-from collections.abc import Callable, Mapping
+import sys
+from collections.abc import Callable, Iterator, Mapping
 from http import HTTPStatus
 from typing import Any
 
@@ -11,6 +12,9 @@ from django.conf import settings
 from django.core.exceptions import PermissionDenied, RequestDataTooBig
 from django.db import InterfaceError, OperationalError
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
+from django.template.loader import render_to_string
+from django.utils.translation import gettext_lazy
+from django.views.defaults import bad_request, page_not_found, server_error
 from ninja import NinjaAPI, Schema
 from ninja.errors import AuthenticationError, HttpError, ValidationError
 from pydantic import Field
@@ -26,6 +30,36 @@ logger = logging.getLogger(__name__)
 
 CONTENT_TYPE = "application/problem+json"
 RETRY_AFTER_SECONDS = 5
+
+_DATABASES = (
+    OperationalError,
+    InterfaceError,
+    psycopg.OperationalError,
+    psycopg.InterfaceError,
+    psycopg.errors.IdleInTransactionSessionTimeout,  # this process stood still meanwhile
+    psycopg.errors.ReadOnlySqlTransaction,  # a replica that is about to be the server
+)
+_DATABASE_AWAY = (
+    "database-away",
+    gettext_lazy("The database cannot be reached just now. Try again in a few seconds."),
+)
+_ROW_LOCKED = (
+    "row-locked",
+    gettext_lazy(
+        "Somebody else is changing the same thing just now, so nothing was changed. Try again in a few seconds."
+    ),
+)
+_TOOK_TOO_LONG = (
+    "took-too-long",
+    gettext_lazy("This takes the database longer than a request may, so it was stopped and nothing was changed."),
+)
+# By PostgreSQL's code of an error: lock_not_available, deadlock_detected, serialization_failure, query_canceled.
+_DATABASE_STATES = {
+    "55P03": _ROW_LOCKED,
+    "40P01": _ROW_LOCKED,
+    "40001": _ROW_LOCKED,
+    "57014": _TOOK_TOO_LONG,
+}
 
 # The most special first: the first entry that fits an error is taken.
 _KNOWN: tuple[tuple[type[Exception], int, str], ...] = (
@@ -46,16 +80,12 @@ _KNOWN: tuple[tuple[type[Exception], int, str], ...] = (
     (AuthenticationError, 401, "unauthorized"),
     (InvalidParameter, 422, "invalid"),
     (MethodNotAllowed, 405, "method-not-allowed"),
-    (OperationalError, 503, "database-away"),
-    (InterfaceError, 503, "database-away"),
-    (psycopg.OperationalError, 503, "database-away"),
-    (psycopg.InterfaceError, 503, "database-away"),
+    *((kind, 503, _DATABASE_AWAY[0]) for kind in _DATABASES),
 )
 
 # What the error itself says is for the log, or says nothing.
 _SENTENCES = {
     "unauthorized": "Log in, or send a valid token as `Authorization: Bearer TOKEN`.",
-    "database-away": "The database cannot be reached just now. Try again in a few seconds.",
 }
 
 TITLES = {
@@ -101,11 +131,19 @@ def describe(error: Exception) -> dict[str, Any] | None:
     """The problem that an error is to whoever asked; None for one that only we can mend."""
     for kind, status, slug in _KNOWN:
         if isinstance(error, kind):
-            if slug == "database-away":
+            if kind in _DATABASES:
                 logger.error("The database did not answer: %s", error)
+                return _database_problem(error)
             sentence = _SENTENCES.get(slug) or str(error) or _title(status)
             return problem(status, slug, sentence, **_particulars(error))
     return None
+
+
+def _database_problem(error: Exception) -> dict[str, Any]:
+    # Django's own errors have PostgreSQL's, with its code, as their cause.
+    state = getattr(error, "sqlstate", None) or getattr(error.__cause__, "sqlstate", None)
+    slug, sentence = _DATABASE_STATES.get(state or "", _DATABASE_AWAY)
+    return problem(503, slug, str(sentence))
 
 
 def _particulars(error: Exception) -> dict[str, Any]:
@@ -209,11 +247,38 @@ def _validation_problem(error: ValidationError) -> dict[str, Any]:
 
 def not_found_page(request: HttpRequest, exception: Exception) -> Any:
     """handler404: problem+json below /api/, Django's own page elsewhere."""
-    from django.views.defaults import page_not_found
-
     if request.path.startswith("/api/"):
         return response(problem(404, "not-found", f"There is nothing at {request.path}."))
     return page_not_found(request, exception)
+
+
+def bad_request_page(request: HttpRequest, exception: Exception) -> Any:
+    """handler400. A session that the database did not take is a bad request to Django; it is none of the caller's."""
+    return _unavailable(request, exception) or bad_request(request, exception)
+
+
+def server_error_page(request: HttpRequest) -> Any:
+    """handler500: 503 where the error, which is being handled, is the database's; else Django's own page."""
+    return _unavailable(request, sys.exc_info()[1]) or server_error(request)
+
+
+def _unavailable(request: HttpRequest, error: BaseException | None) -> HttpResponse | None:
+    """503 with a sentence, as a problem below /api/ and elsewhere as a page, if the database is what is wrong."""
+    body = next((describe(cause) for cause in _causes(error) if isinstance(cause, _DATABASES)), None)
+    if body is None:
+        return None
+    if request.path.startswith("/api/"):
+        return response(body)
+    # Without the request: whoever it is from stands in the database.
+    html = render_to_string("503.html", {"sentence": body["detail"]})
+    return HttpResponse(html, status=body["status"], headers={**headers_for(body), "Cache-Control": "no-store"})
+
+
+def _causes(error: BaseException | None) -> Iterator[Exception]:
+    """An error, what it was raised from, and so on."""
+    while isinstance(error, Exception):
+        yield error
+        error = error.__cause__ or error.__context__
 
 
 def problems_below_api(get_response: Callable[[HttpRequest], HttpResponse]) -> Callable[[HttpRequest], HttpResponse]:
@@ -230,6 +295,8 @@ def problems_below_api(get_response: Callable[[HttpRequest], HttpResponse]) -> C
         ):
             return found
         told = response(problem(status, slug_of(status), _DJANGOS.get(status, _title(status))))
+        # Or Django logs the same answer once more.
+        told._has_been_logged = getattr(found, "_has_been_logged", False)  # type: ignore[attr-defined]
         if found.has_header("Allow"):
             told["Allow"] = found["Allow"]
         return told

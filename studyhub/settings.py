@@ -15,6 +15,10 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 import environ
 from django.core.exceptions import ImproperlyConfigured
 
+from kit.addresses import trusted_proxies
+from kit.logs import CONSOLE
+from studyhub.database_sessions import with_parameters
+
 BASE_DIR = Path(__file__).resolve().parent.parent
 env = environ.Env()
 
@@ -131,6 +135,14 @@ def _kept_secret_key() -> str:
 
 def _database() -> dict[str, Any]:
     """The server that DATABASE_URL names, or PostgreSQL from the wheel with its data below DATA_DIR."""
+    return with_parameters(
+        _server(),
+        # A command that is stopped with Ctrl-Z, or a process whose host is lost, must not keep its locks.
+        {"idle_in_transaction_session_timeout": IDLE_TRANSACTION_TIMEOUT_SECONDS * 1000},
+    )
+
+
+def _server() -> dict[str, Any]:
     url = os.environ.get("DATABASE_URL", "").strip()
     common: dict[str, Any] = {"CONN_MAX_AGE": 60, "CONN_HEALTH_CHECKS": True, "ATOMIC_REQUESTS": False}
     options = {"application_name": _application_name()}
@@ -154,7 +166,9 @@ def _database() -> dict[str, Any]:
             "that comes with StudyHub."
         ) from None
     named_database = env.db_url_config(url)
-    return {**named_database, **common, "OPTIONS": options | named_database.get("OPTIONS", {})}
+    # An address where nobody answers, or a line that has died: the system's own patience is of many minutes.
+    patience = {"connect_timeout": 5, "tcp_user_timeout": 20_000, "keepalives_idle": 15, "keepalives_interval": 5}
+    return {**named_database, **common, "OPTIONS": options | patience | named_database.get("OPTIONS", {})}
 
 
 def _application_name() -> str:
@@ -174,6 +188,16 @@ ALLOWED_HOSTS = [
     for host in (os.environ.get("ALLOWED_HOSTS", "").strip() or "localhost,127.0.0.1,[::1]").split(",")
     if host.strip()
 ]
+
+# Whose X-Forwarded-For is believed, where attempts to log in are counted by address.
+TRUSTED_PROXIES = trusted_proxies(os.environ.get("TRUSTED_PROXIES", ""))
+
+# What one request may take of the database, and how long any process may keep a transaction open without a word.
+LOCK_TIMEOUT_SECONDS = _whole_number("LOCK_TIMEOUT_SECONDS", default=2, lowest=1, highest=60)
+STATEMENT_TIMEOUT_SECONDS = _whole_number("STATEMENT_TIMEOUT_SECONDS", default=15, lowest=1, highest=3600)
+IDLE_TRANSACTION_TIMEOUT_SECONDS = _whole_number(
+    "IDLE_TRANSACTION_TIMEOUT_SECONDS", default=60, lowest=1, highest=86_400
+)
 
 # Where `make run` serves the hub and the viewer.
 PORT = _whole_number("PORT", default=8000, lowest=1, highest=65_535)
@@ -217,15 +241,16 @@ MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "csp.middleware.CSPMiddleware",
+    # Outside of what may fail, so that error pages carry its header too.
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "studyhub.lock_patience.few_wait_for_locks",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.locale.LocaleMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
-    "studyhub.login_throttle.FailedLoginThrottle",
     "studyhub.time_zone.ReaderTimeZone",
     "django.contrib.messages.middleware.MessageMiddleware",
-    "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "kit.markdown.bounded_pages",
 ]
 
@@ -297,10 +322,7 @@ if HTTPS:
     SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
 
 LOGGING = {
-    "version": 1,
-    "disable_existing_loggers": False,
-    "formatters": {"line": {"format": "{asctime} {levelname} {name}: {message}", "style": "{"}},
-    "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line", "stream": sys.stderr}},
+    **CONSOLE,
     "root": {"handlers": ["console"], "level": "INFO"},
     "loggers": {
         "django": {"handlers": [], "level": "INFO", "propagate": True},

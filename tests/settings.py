@@ -4,7 +4,10 @@ import os
 
 # What a developer has set is not what is tested; a process that a test starts may have its own.
 if "STUDYHUB_TEST_DATABASE" not in os.environ:
-    for _name in ("LLM_BASE_URL", "LLM_MODEL", "LLM_API_KEY", "PUBLISH_ENABLED", "LADDER_DAYS", "STUDY_TIME_ZONE"):
+    for _name in (
+        *("LLM_BASE_URL", "LLM_MODEL", "LLM_API_KEY", "PUBLISH_ENABLED", "LADDER_DAYS", "STUDY_TIME_ZONE"),
+        *("TRUSTED_PROXIES", "IDLE_TRANSACTION_TIMEOUT_SECONDS"),
+    ):
         os.environ.pop(_name, None)
 
 from studyhub.settings import *  # noqa: F403

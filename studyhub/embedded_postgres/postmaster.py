@@ -21,6 +21,8 @@ DEFAULTS = {
     "log_line_prefix": "%m [%p] ",
     "log_checkpoints": "off",
     "jit": "off",
+    # Whoever leaves a transaction open, in psql for example, must not hold up publishing for ever.
+    "idle_in_transaction_session_timeout": "60s",
     "io_method": "sync",
     # A container's /dev/shm has 64 MB, and what a kill -9 leaves there nobody removes.
     "dynamic_shared_memory_type": "mmap",

@@ -4,13 +4,10 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from django.contrib.auth.models import User
 from django.core.cache import cache
-from django.http import HttpResponse
 from django.test import Client
 
 from publish.subscribers import create_subscriber
-from studyhub.login_throttle import FAILURES
 from tests.factories import MemoCardFactory, UserFactory
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -68,35 +65,3 @@ def test_batches_have_a_limit_of_their_own(settings: Any) -> None:
     card, token = MemoCardFactory.create(), token_of("one")
     assert rate(token, card.pk).status_code == 200
     assert [send_batch(token, card.pk).status_code for _ in range(2)] == [200, 429]
-
-
-def log_in(
-    password: str, *, username: str = "reviewer", address: str = "10.0.0.1", path: str = "/login/"
-) -> HttpResponse:
-    form = {"username": username, "password": password}
-    return Client().post(path, form, REMOTE_ADDR=address)  # type: ignore[return-value]
-
-
-@pytest.mark.parametrize("path", ["/login/", "/admin/login/"])
-def test_after_some_failed_logins_even_the_right_password_waits(path: str) -> None:
-    User.objects.create_superuser("reviewer", password="right")
-    assert [log_in("wrong", path=path).status_code for _ in range(FAILURES)] == [200] * FAILURES
-    refused = log_in("right", path=path)
-    assert refused.status_code == 429
-    assert int(refused["Retry-After"]) > 0
-
-
-def test_the_count_is_for_one_name_from_one_address() -> None:
-    User.objects.create_superuser("reviewer", password="right")
-    for _ in range(FAILURES):
-        log_in("wrong")
-    assert log_in("right", address="10.0.0.2").status_code == 302
-    assert log_in("wrong", username="somebody").status_code == 200
-
-
-def test_a_login_that_succeeds_forgets_the_failures_before_it() -> None:
-    User.objects.create_superuser("reviewer", password="right")
-    for _ in range(3):
-        for _ in range(FAILURES - 1):
-            assert log_in("wrong").status_code == 200
-        assert log_in("right").status_code == 302
