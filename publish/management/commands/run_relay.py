@@ -20,7 +20,6 @@ LONGEST_PAUSE_SECONDS = 5.0
 # A relay that hangs while it holds the feed's lock would stop all others; PostgreSQL ends it instead. One that was
 # killed in the middle of a long statement is noticed within a second. And one that waits for the lock says so.
 _SESSION = """
-SET application_name = 'studyhub relay';
 SET idle_in_transaction_session_timeout = '4s';
 SET client_connection_check_interval = '1s';
 SET lock_timeout = '3s'
