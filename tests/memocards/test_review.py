@@ -272,7 +272,8 @@ def test_an_approval_is_one_round_trip(anna: User, django_assert_num_queries: An
     held = f"card-{rows[0].pk} card-{rows[1].pk}"
     other = logged_in(reviewer())
     decide(other, opened(other), "approve")  # what is looked up once a process
-    # Session, user, their time zone, two for permissions; the row; lock, write, enqueue; history; questions, cards, claim; the count.
+    # Session, user, their time zone, two for permissions; the row; lock, write, enqueue; history; questions, cards,
+    # claim; the count.
     with django_assert_num_queries(14):
         answer = decide(client, form, "approve", held=held)
     told = answer.json()

@@ -92,7 +92,19 @@ STATES: list[Callable[[User, Any], dict[str, Any]]] = [
 
 
 @pytest.fixture
-def rows(settings: Any, transactional_db: None) -> Iterator[None]:
+def korean_groups(transactional_db: None) -> Iterator[None]:
+    """One group with a Korean name, in place of those that migrations made, which are every other test's, too."""
+    permissions = {group.name: list(group.permissions.all()) for group in Group.objects.all()}
+    Group.objects.all().delete()
+    Group.objects.create(name="편집자")
+    yield
+    Group.objects.all().delete()
+    for name, may in permissions.items():
+        Group.objects.create(name=name).permissions.set(may)
+
+
+@pytest.fixture
+def rows(settings: Any, korean_groups: None) -> None:
     """Rows of every model in every state, in Korean."""
     # Explanations can be asked for; nobody does.
     settings.LLM_BASE_URL, settings.LLM_MODEL = "http://localhost:9/v1", "모델"
@@ -112,13 +124,6 @@ def rows(settings: Any, transactional_db: None) -> Iterator[None]:
     ReviewFactory.create(card=leech, learner=learner, undone_at=timezone.now(), due_after=timezone.now())
     _publish(leech, learner)
     _log(author, leech)
-    # The groups that migrations made are every other test's, too.
-    names = dict(Group.objects.values_list("pk", "name"))
-    for key in names:
-        Group.objects.filter(pk=key).update(name=f"편집자 {key}")
-    yield
-    for key, name in names.items():
-        Group.objects.filter(pk=key).update(name=name)
 
 
 def _publish(card: MemoCard, learner: User) -> None:
@@ -336,6 +341,7 @@ def test_what_the_script_of_the_desk_is_answered_is_in_korean(walk: Walk) -> Non
     assert walk.english == set()
 
 
+@pytest.mark.usefixtures("korean_groups")
 def test_an_empty_desk_and_empty_lists_are_in_korean(walk: Walk) -> None:
     for page in (DESK, reverse("admin:index"), *(list_of(model) for model in admin.site._registry)):
         walk.get(page)

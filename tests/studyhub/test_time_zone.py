@@ -1,6 +1,7 @@
 """Pages show times in their reader's zone, name it, and write every date in one style."""
 
 import re
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -11,17 +12,25 @@ from django.http import HttpResponse
 from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
+from django.utils.translation import override
 
 from publish.moments import shown_age, shown_moment
 from studyhub.time_zone import COOKIE, FIELD
 from tests.factories import LearnerSettingsFactory, ReviewFactory, UserFactory
 from tests.memocards.test_admin import Form, list_of, page_of
-from tests.studyhub.test_korean import EVERY_ADMIN, pages_of, rows  # noqa: F401
+from tests.studyhub.test_korean import EVERY_ADMIN, korean_groups, pages_of, rows  # noqa: F401
 from tests.studyhub.visible import VisibleText
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
 REVIEWS = "/admin/memocards/review/"
+
+
+@pytest.fixture(autouse=True)
+def _language() -> Iterator[None]:
+    """A thread keeps the language of its last request, which the next test has not asked for."""
+    with override("en"):
+        yield
 
 
 def reader(zone: str | None = None, user: User | None = None, language: str = "en") -> Client:
