@@ -2,13 +2,11 @@
 
 from dataclasses import dataclass
 
-from django.db.models import Q
-from django.utils import timezone
-
 from memocards.models import CardProgress, Review
 from memocards.rating import lock_learner
 from publish.models import PublishedItem, Subscriber
 from publish.services import enqueue_tombstone_publish
+from publish.subscribers import revoke_tokens_of_erased
 from publish.transactions import in_transaction
 
 _KIND = "card_progress"
@@ -29,13 +27,14 @@ def count_of(learner_id: int) -> Erased:
     return Erased(
         reviews=Review.objects.filter(learner_id=learner_id).count(),
         progress=CardProgress.objects.filter(learner_id=learner_id).count(),
-        subscribers=Subscriber.objects.filter(_open(learner_id)).count(),
+        subscribers=Subscriber.objects.filter(learner_id=learner_id, revoked_at__isnull=True).count(),
     )
 
 
 @in_transaction
 def erase_learner(*, learner_id: int) -> Erased:
-    """Delete a learner's reviews and progress, publish the tombstones, and revoke the tokens bound to the learner.
+    """Delete a learner's reviews and progress, publish the tombstones, and revoke the tokens bound to the learner: from
+    then on they open nothing, and tell the learner's own viewers to forget.
 
     The account and its study settings stay; nothing holds on to them any more. The learner's lock makes a rating on its
     way come before this, and be erased too, or after it.
@@ -48,9 +47,5 @@ def erase_learner(*, learner_id: int) -> Erased:
     tombstones = enqueue_tombstone_publish(_KIND, keys)
     deleted_progress, _ = progress.delete()
     deleted_reviews, _ = Review.objects.filter(learner_id=learner_id).delete()
-    revoked = Subscriber.objects.filter(_open(learner_id)).update(revoked_at=timezone.now())
+    revoked = revoke_tokens_of_erased(learner_id)
     return Erased(reviews=deleted_reviews, progress=deleted_progress, subscribers=revoked, tombstones=tombstones)
-
-
-def _open(learner_id: int) -> Q:
-    return Q(learner_id=learner_id, revoked_at__isnull=True)

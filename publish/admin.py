@@ -245,7 +245,7 @@ class SubscriberAdmin(BaseAdmin):
             return ["name", "learner", "all_learners", "kinds"]
         return [
             "name", "learner", "all_learners", "kinds_shown", "token_begin",
-            "last_seq", "lag", "last_seen_at", "must_start_over", "created_at", "revoked_at",
+            "last_seq", "lag", "last_seen_at", "must_start_over", "created_at", "revoked_at", "erased_learner_id",
         ]  # fmt: skip
 
     def get_readonly_fields(self, request: HttpRequest, obj: Subscriber | None = None) -> Any:

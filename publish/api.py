@@ -60,13 +60,13 @@ class FeedPage(Schema):
     request_id: str | None = Field(description="The `request_id` that this page answers.")
 
 
-@feed_router.get("", response={200: FeedPage, **problems(401, 410, 422, 503)}, summary="Read the feed")
+@feed_router.get("", response={200: FeedPage, **problems(401, 403, 410, 422, 503)}, summary="Read the feed")
 def read_feed(request: HttpRequest, query: Query[FeedQuery]) -> HttpResponse:
     """What is published, oldest change first. 410 with `"resync": true`: start over with an empty `after`."""
     reader: Reader = request.auth  # type: ignore[attr-defined]
-    cursor = Cursor.decode(query.after) if query.after else None
     named = {"after": query.after, "request_id": query.request_id}
     try:
+        cursor = Cursor.decode(query.after) if query.after else None
         page = feed.page(
             reader,
             after=query.after,

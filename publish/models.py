@@ -258,6 +258,8 @@ class Subscriber(models.Model):
     last_seen_at = models.DateTimeField(_("last seen at"), null=True, blank=True, editable=False)
     created_at = models.DateTimeField(_("created at"), db_default=Now(), editable=False)
     revoked_at = models.DateTimeField(_("revoked at"), null=True, blank=True, editable=False)
+    # No foreign key: the token goes on telling its viewer of the erasure when the account is deleted, too.
+    erased_learner_id = models.BigIntegerField(_("erased learner"), null=True, blank=True, editable=False)
 
     class Meta:
         db_table = "publish_subscriber"
@@ -271,6 +273,10 @@ class Subscriber(models.Model):
                 violation_error_message=_("A subscriber is bound to one learner, or sees all; not both."),
             ),
             models.CheckConstraint(name="subscriber_name_not_blank", condition=Q(name__regex=r"\S")),
+            models.CheckConstraint(
+                name="subscriber_of_erased_learner_revoked",
+                condition=Q(erased_learner_id__isnull=True) | Q(learner__isnull=True, revoked_at__isnull=False),
+            ),
         ]
 
     def __str__(self) -> str:

@@ -28,6 +28,7 @@ logger = logging.getLogger(__name__)
 
 Scope = Mapping[str, Any]
 Message = dict[str, Any]
+Named = Mapping[str, str | None]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 
@@ -71,7 +72,7 @@ class FeedRequest:
     encoding: str | None
 
     @property
-    def named(self) -> dict[str, str | None]:
+    def named(self) -> "Named":
         """What every answer repeats, so that a consumer can tell it from the answer to another request."""
         return {"after": "" if self.cursor is None else self.cursor.encode(), "request_id": self.request_id}
 
@@ -80,11 +81,8 @@ class FeedRequest:
         """Raises MethodNotAllowed, Unauthenticated, InvalidParameter, MalformedCursor."""
         if scope["method"] != "GET":
             raise MethodNotAllowed
-        headers = {name.lower().decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
-        query = parse_qs(scope["query_string"].decode("latin-1"), keep_blank_values=True)
-        given = {name: values[-1] for name, values in query.items()}
-        # A browser that reconnects repeats its URL, and says in this header how far it came since.
-        after = headers.get("last-event-id") or given.get("after", "")
+        headers, given = _headers(scope), _parameters(scope)
+        after = _after(headers, given)
         return cls(
             token=_token(headers.get("authorization", "")),
             cursor=Cursor.decode(after) if after else None,
@@ -104,7 +102,7 @@ class FeedApplication:
     error that it does not know.
     """
 
-    def __init__(self, refuse: Callable[[Exception, Mapping[str, Any]], Answer | None]) -> None:
+    def __init__(self, refuse: Callable[[Exception, Named], Answer | None]) -> None:
         self._refuse = refuse
         self._news: News | None = None
         self._pool: AsyncConnectionPool | None = None
@@ -141,20 +139,18 @@ class FeedApplication:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if self._news is None:
             await self.startup()
-        named: Mapping[str, Any] = {}
         try:
             request = FeedRequest.parse(scope)
-            named = request.named
             page = await self._wait_for_page(request)
         except Exception as error:
-            await _send(send, self._refusal(error, named))
+            await _send(send, self._refusal(error, named_in(scope)))
             return
         if request.media_type == EVENTS:
             await self._stream(request, page, send)
         else:
             await _send(send, await _page_answer(request, page))
 
-    def _refusal(self, error: Exception, named: Mapping[str, Any]) -> Answer:
+    def _refusal(self, error: Exception, named: Named) -> Answer:
         refusal = self._refuse(error, named)
         if refusal is None:
             raise error
@@ -225,12 +221,12 @@ class FeedApplication:
             await database.execute(WRITE, positions.take())
 
 
-def page_body(page: feed.Page, named: Mapping[str, Any]) -> bytes:
+def page_body(page: feed.Page, named: Named) -> bytes:
     """The JSON document of a page; its items are the text that PostgreSQL wrote. `named`: repeated of the request."""
     return b'{"items": [' + page.items.encode() + b"], " + _position(page, named)[1:]
 
 
-def _position(page: feed.Page, named: Mapping[str, Any]) -> bytes:
+def _position(page: feed.Page, named: Named) -> bytes:
     position = {
         "cursor": page.cursor,
         "head": page.head,
@@ -274,6 +270,30 @@ async def _prefer_indexes(database: psycopg.AsyncConnection[Any]) -> None:
     await database.execute("SET enable_seqscan = off")
     await database.execute("SET enable_bitmapscan = off")
     await database.execute("SET jit = off")
+
+
+def named_in(scope: Scope) -> Named:
+    """What the answer to a request repeats of it, as it was sent: also of one that cannot be read."""
+    given = _parameters(scope)
+    request_id = given.get("request_id")
+    return {
+        "after": _after(_headers(scope), given),
+        "request_id": request_id if request_id is not None and re.fullmatch(REQUEST_ID, request_id) else None,
+    }
+
+
+def _headers(scope: Scope) -> dict[str, str]:
+    return {name.lower().decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
+
+
+def _parameters(scope: Scope) -> dict[str, str]:
+    query = parse_qs(scope["query_string"].decode("latin-1"), keep_blank_values=True)
+    return {name: values[-1] for name, values in query.items()}
+
+
+def _after(headers: Mapping[str, str], given: Mapping[str, str]) -> str:
+    # A browser that reconnects repeats its URL, and says in this header how far it came since.
+    return headers.get("last-event-id") or given.get("after", "")
 
 
 def _token(authorization: str) -> str:

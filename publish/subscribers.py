@@ -3,22 +3,35 @@
 import hashlib
 import hmac
 import secrets
+import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from django.db import connection
-from django.db.models import Q, QuerySet
+from django.db.models import Q, QuerySet, Subquery
+from django.db.models.functions import Coalesce, Now
 from django.utils import timezone
 
 from publish.kinds import get_kind
-from publish.models import Subscriber
+from publish.models import FeedState, Subscriber
 
 _PREFIX_LENGTH = 12
 
 
 class Unauthenticated(Exception):
     """No token, or one that opens nothing."""
+
+
+class LearnerErased(Exception):
+    """The token was of a learner who has been erased: its holder is to forget that learner, and gets nothing else.
+
+    It names hub, subscriber and learner, so that a viewer can tell that it is meant.
+    """
+
+    def __init__(self, *, hub: uuid.UUID, subscriber_id: int, learner_id: int) -> None:
+        self.hub, self.subscriber_id, self.learner_id = hub, subscriber_id, learner_id
+        super().__init__("What this token's learner had answered was erased here. Delete it where you are, too.")
 
 
 @dataclass(frozen=True)
@@ -41,12 +54,22 @@ def create_subscriber(
         all_learners=all_learners,
         kinds=[get_kind(kind).name for kind in dict.fromkeys(kinds)],
     )
-    token = f"sh_{secrets.token_urlsafe(32)}"
-    subscriber.token_prefix = token[:_PREFIX_LENGTH]
-    subscriber.token_hash = _hash(token)
+    token = _give_token(subscriber)
     subscriber.full_clean()
     subscriber.save(force_insert=True)
     return subscriber, token
+
+
+def renew_token(subscriber: Subscriber, *, learner_id: int | None) -> str:
+    """Give a subscriber whose token was revoked or lost another one. Returns it; to its viewer it is the same one.
+
+    `learner_id`: whom the subscriber was bound to, erased since or not: its view must not change.
+    """
+    token = _give_token(subscriber)
+    subscriber.learner_id = learner_id
+    subscriber.revoked_at = subscriber.erased_learner_id = None
+    subscriber.save(update_fields=["token_prefix", "token_hash", "learner", "revoked_at", "erased_learner_id"])
+    return token
 
 
 def revoke(subscribers: QuerySet[Subscriber]) -> int:
@@ -54,8 +77,22 @@ def revoke(subscribers: QuerySet[Subscriber]) -> int:
     return subscribers.filter(revoked_at__isnull=True).update(revoked_at=timezone.now())
 
 
+def revoke_tokens_of_erased(learner_id: int) -> int:
+    """Let the learner's tokens, old ones too, open nothing, and tell viewers that the learner was erased.
+
+    Returns how many were valid.
+    """
+    subscribers = Subscriber.objects.filter(learner_id=learner_id)
+    valid = subscribers.filter(revoked_at__isnull=True).count()
+    subscribers.update(revoked_at=Coalesce("revoked_at", Now()), erased_learner_id=learner_id, learner=None)
+    return valid
+
+
 def authenticate(token: str) -> Reader | None:
-    """Who holds this token; None for a wrong or revoked one, or one whose learner may no longer log in."""
+    """Who holds this token; None for a wrong or revoked one, or one whose learner may no longer log in.
+
+    Raises LearnerErased.
+    """
     sql, params = lookup(token)
     with connection.cursor() as cursor:
         cursor.execute(sql, params)
@@ -65,19 +102,31 @@ def authenticate(token: str) -> Reader | None:
 def lookup(token: str) -> tuple[str, tuple[Any, ...]]:
     """The statement that finds the row reader_from() wants: the feed's own connections are not Django's."""
     return (
-        Subscriber.objects.filter(token_prefix=token[:_PREFIX_LENGTH].replace("\0", ""), revoked_at__isnull=True)
+        Subscriber.objects.filter(token_prefix=token[:_PREFIX_LENGTH].replace("\0", ""))
+        .filter(Q(revoked_at__isnull=True) | Q(erased_learner_id__isnull=False))
         .filter(Q(learner__isnull=True) | Q(learner__is_active=True))
         .order_by()
-        .values_list("token_hash", "pk", "learner_id", "all_learners", "kinds")
+        .annotate(hub=Subquery(FeedState.objects.values("hub")[:1]))
+        .values_list("token_hash", "pk", "learner_id", "all_learners", "kinds", "erased_learner_id", "hub")
         .query.sql_with_params()
     )
 
 
 def reader_from(token: str, row: Sequence[Any] | None) -> Reader | None:
-    """The reader in the row that lookup() found, if the token is really that subscriber's."""
+    """The reader in the row that lookup() found, if the token is really that subscriber's. Raises LearnerErased."""
     if row is None or not hmac.compare_digest(bytes(row[0]), _hash(token)):
         return None
-    return Reader(subscriber_id=row[1], learner_id=row[2], all_learners=row[3], kinds=tuple(row[4]))
+    _hash_of_token, subscriber_id, learner_id, all_learners, kinds, erased_learner_id, hub = row
+    if erased_learner_id is not None:
+        raise LearnerErased(hub=hub, subscriber_id=subscriber_id, learner_id=erased_learner_id)
+    return Reader(subscriber_id=subscriber_id, learner_id=learner_id, all_learners=all_learners, kinds=tuple(kinds))
+
+
+def _give_token(subscriber: Subscriber) -> str:
+    token = f"sh_{secrets.token_urlsafe(32)}"
+    subscriber.token_prefix = token[:_PREFIX_LENGTH]
+    subscriber.token_hash = _hash(token)
+    return token
 
 
 def _hash(token: str) -> bytes:

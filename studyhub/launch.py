@@ -103,17 +103,32 @@ def _viewer_token() -> str:
     from django.contrib.auth import get_user_model
 
     from publish.models import Subscriber
-    from publish.subscribers import authenticate, create_subscriber
+    from publish.subscribers import create_subscriber, renew_token
 
     path = settings.DATA_DIR / "viewer-token"
-    if path.exists() and authenticate(token := path.read_text().strip()):
+    if path.exists() and _is_valid(token := path.read_text().strip()):
         return token
-    Subscriber.objects.filter(name=VIEWER_SUBSCRIBER).delete()
     learner = get_user_model()._default_manager.filter(username="learner").first()
-    _subscriber, token = create_subscriber(name=VIEWER_SUBSCRIBER, learner_id=learner.pk if learner else None)
+    learner_id = learner.pk if learner else None
+    subscriber = Subscriber.objects.filter(name=VIEWER_SUBSCRIBER).first()
+    if subscriber and learner_id in {subscriber.learner_id, subscriber.erased_learner_id}:
+        # The same subscriber still: the viewer's database belongs to it.
+        token = renew_token(subscriber, learner_id=learner_id)
+    else:
+        Subscriber.objects.filter(name=VIEWER_SUBSCRIBER).delete()
+        _subscriber, token = create_subscriber(name=VIEWER_SUBSCRIBER, learner_id=learner_id)
     with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
         file.write(token + "\n")
     return token
+
+
+def _is_valid(token: str) -> bool:
+    from publish.subscribers import LearnerErased, authenticate
+
+    try:
+        return authenticate(token) is not None
+    except LearnerErased:
+        return False
 
 
 def _print_addresses() -> None:

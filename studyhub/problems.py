@@ -24,7 +24,7 @@ from publish.cursor import CursorExpired, MalformedCursor
 from publish.feed import FeedNotBegun, InvalidParameter
 from publish.kinds import UnknownKind
 from publish.stream import Answer, MethodNotAllowed
-from publish.subscribers import Unauthenticated
+from publish.subscribers import LearnerErased, Unauthenticated
 
 logger = logging.getLogger(__name__)
 
@@ -75,6 +75,7 @@ _KNOWN: tuple[tuple[type[Exception], int, str], ...] = (
     (CursorExpired, 410, "cursor-expired"),
     (FeedNotBegun, 503, "feed-not-begun"),
     (PermissionDenied, 403, "forbidden"),
+    (LearnerErased, 403, "learner-erased"),
     (RequestDataTooBig, 413, "too-large"),
     (Unauthenticated, 401, "unauthorized"),
     (AuthenticationError, 401, "unauthorized"),
@@ -159,6 +160,8 @@ def _particulars(error: Exception) -> dict[str, Any]:
             return {"errors": {"kinds": [str(error)]}}
         case CursorExpired():
             return {"resync": True}
+        case LearnerErased():
+            return {"hub": str(error.hub), "subscriber": error.subscriber_id, "learner_id": error.learner_id}
     return {}
 
 
@@ -218,6 +221,12 @@ def register(api: NinjaAPI) -> None:
 
     for kind, _status, _slug in _KNOWN:
         api.exception_handler(kind)(known)
+
+    @api.exception_handler(LearnerErased)
+    def erased(request: HttpRequest, error: LearnerErased) -> JsonResponse:
+        # A viewer believes it only as the answer to its own request.
+        named = {"after": request.GET.get("after", ""), "request_id": request.GET.get("request_id")}
+        return response({**(describe(error) or {}), **named})
 
     @api.exception_handler(ValidationError)
     def invalid(request: HttpRequest, error: ValidationError) -> JsonResponse:

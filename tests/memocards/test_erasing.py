@@ -19,7 +19,7 @@ from memocards.models import CardProgress, LearnerSettings, Review
 from memocards.scheduling import Outcome
 from publish.models import PublishedItem, PublishOutbox, Subscriber
 from publish.relay import Batch
-from publish.subscribers import authenticate
+from publish.subscribers import LearnerErased, authenticate
 from tests.factories import (
     CardProgressFactory,
     LearnerSettingsFactory,
@@ -107,10 +107,12 @@ def test_the_learners_tokens_open_nothing_any_more(learner: User) -> None:
     SubscriberFactory.create(token="sh_everyones")
     revoked = SubscriberFactory.create(learner=learner, revoked_at=LONG_AGO)
     assert erase_learner(learner_id=learner.pk).subscribers == 1
-    assert authenticate("sh_mine") is None
+    with pytest.raises(LearnerErased):
+        authenticate("sh_mine")
     assert authenticate("sh_others") is not None
     assert authenticate("sh_everyones") is not None
-    assert Subscriber.objects.get(pk=revoked.pk).revoked_at == LONG_AGO
+    old = Subscriber.objects.get(pk=revoked.pk)
+    assert (old.revoked_at, old.erased_learner_id) == (LONG_AGO, learner.pk), "its viewer may hold rows still"
 
 
 def test_the_account_stays_and_can_be_deleted(learner: User) -> None:
@@ -142,7 +144,7 @@ def test_the_number_of_statements_does_not_depend_on_the_number_of_rows(
         row = CardProgressFactory.create(learner=learner)
         ReviewFactory.create(learner=learner, card=row.card)
     # learner, progress, published; lock and tombstones; three writes
-    with django_assert_num_queries(8):
+    with django_assert_num_queries(9):
         assert erase_learner(learner_id=learner.pk).tombstones == 30
 
 

@@ -7,7 +7,14 @@ import pytest
 from django.core.management import CommandError, call_command
 
 from publish.models import Subscriber
-from publish.subscribers import Reader, authenticate, create_subscriber
+from publish.subscribers import (
+    Reader,
+    authenticate,
+    create_subscriber,
+    renew_token,
+    revoke,
+    revoke_tokens_of_erased,
+)
 from tests.factories import UserFactory
 
 
@@ -31,6 +38,18 @@ def test_the_token_stands_alone_on_the_last_line_and_opens_the_feed() -> None:
     reader = reader_of(said)
     assert (reader.learner_id, reader.all_learners, reader.kinds) == (None, False, ())
     assert Subscriber.objects.get(pk=reader.subscriber_id).name == "nas"
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("end", [lambda learner: revoke(Subscriber.objects.all()), revoke_tokens_of_erased])
+def test_a_renewed_token_is_the_same_subscribers_to_its_viewer(end: Callable[[int], int]) -> None:
+    learner = UserFactory.create()
+    subscriber, lost = create_subscriber(name="phone", learner_id=learner.pk)
+    assert end(learner.pk) == 1
+    subscriber.refresh_from_db()
+    found = authenticate(renew_token(subscriber, learner_id=learner.pk))
+    assert found == Reader(subscriber_id=subscriber.pk, learner_id=learner.pk, all_learners=False, kinds=())
+    assert authenticate(lost) is None
 
 
 @pytest.mark.django_db

@@ -24,7 +24,7 @@ from publish.cursor import Cursor
 from publish.models import FeedState, PublishedItem, Subscriber
 from publish.news import POLL_SECONDS
 from publish.relay import relay_batch
-from publish.subscribers import create_subscriber
+from publish.subscribers import create_subscriber, revoke_tokens_of_erased
 from tests.factories import PublishOutboxFactory, UserFactory
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -260,6 +260,59 @@ def test_a_refusal_names_the_request_that_it_answers(http: httpx.Client, token: 
     response = http.get("/api/feed", params={"after": after, "request_id": "first"}, headers=bearer(token))
     refusal = problem(response, 410, "cursor-expired")
     assert (refusal["after"], refusal["request_id"]) == (after, "first")
+
+
+@pytest.mark.parametrize(
+    ("parameters", "headers", "after"),
+    [
+        ({"after": "garbage"}, {}, "garbage"),
+        ({"after": "가\0"}, {}, "가\0"),
+        ({"after": "garbage"}, {"Last-Event-ID": "another"}, "another"),
+        ({"limit": "0"}, {}, ""),
+    ],
+)
+def test_a_refusal_names_a_request_too_that_cannot_be_read(
+    http: httpx.Client, client: Client, token: str, parameters: dict[str, str], headers: dict[str, str], after: str
+) -> None:
+    named = {**parameters, "request_id": "first"}
+    refusal = http.get("/api/feed", params=named, headers={**bearer(token), **headers}).json()
+    assert (refusal["status"], refusal["after"], refusal["request_id"]) == (422, after, "first")
+    if "limit" not in parameters and not headers:
+        under_wsgi = client.get("/api/feed", named, headers=bearer(token)).json()
+        assert (under_wsgi["type"], under_wsgi["after"]) == ("urn:studyhub:problem:malformed-cursor", after)
+        assert under_wsgi["request_id"] == "first"
+
+
+def test_the_token_of_an_erased_learner_says_so_and_opens_nothing(http: httpx.Client, client: Client) -> None:
+    learner = UserFactory.create()
+    subscriber, token = create_subscriber(name="phone", learner_id=learner.pk)
+    publish(1)
+    after = http.get("/api/feed", headers=bearer(token)).json()["cursor"]
+    assert revoke_tokens_of_erased(learner.pk) == 1
+    expected = {
+        "hub": str(FeedState.objects.get().hub),
+        "subscriber": subscriber.pk,
+        "learner_id": learner.pk,
+        "after": after,
+        "request_id": "first",
+    }
+    asked = {"after": after, "request_id": "first"}
+    for answer in (
+        http.get("/api/feed", params=asked, headers=bearer(token)),
+        http.get("/api/feed", params={**asked, "wait": 20}, headers={**bearer(token), "Accept": "text/event-stream"}),
+        client.get("/api/feed", asked, headers=bearer(token)),
+    ):
+        assert answer.status_code == 403
+        assert answer.headers["content-type"] == "application/problem+json"
+        body = answer.json()
+        assert body["type"] == "urn:studyhub:problem:learner-erased"
+        assert {name: body[name] for name in expected} == expected
+    card = http.get("/api/study-cards/due", headers=bearer(token))
+    assert (card.status_code, card.json()["type"]) == (403, "urn:studyhub:problem:learner-erased")
+    # The account's end changes nothing about it; a wrong end of the token does.
+    learner.delete()
+    assert http.get("/api/feed", headers=bearer(token)).status_code == 403
+    assert http.get("/api/feed", headers=bearer(token + "x")).status_code == 401
 
 
 @pytest.mark.parametrize("word", ["", " ", "a b", "가", "x" * 65, "a\n"])
