@@ -37,6 +37,13 @@ def parser() -> argparse.ArgumentParser:
     commands = main_parser.add_subparsers(dest="command", required=True, metavar="command")
     sync = commands.add_parser("sync", help="follow the hub's feed and send the ratings made here")
     sync.add_argument("--once", action="store_true", help="stop at the feed's head; exit code 1 if it is not reached")
+    sync.add_argument(
+        "--adopt",
+        action="store_true",
+        help="give a database that is another token's to this HUB_TOKEN, and begin anew; lists the former owner's "
+        "ratings that have not reached the hub, and asks",
+    )
+    sync.add_argument("--yes", action="store_true", help="with --adopt: do not ask")
     runserver = commands.add_parser("runserver", help="serve the pages")
     runserver.add_argument("--host", default="127.0.0.1", help="address to listen on (%(default)s)")
     runserver.add_argument(
@@ -50,7 +57,10 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    options = parser().parse_args(arguments)
+    main_parser = parser()
+    options = main_parser.parse_args(arguments)
+    if options.command == "sync" and options.yes and not options.adopt:
+        main_parser.error("--yes belongs to --adopt")
     # Set, not defaulted: the hub's settings may be named in the same environment.
     os.environ["DJANGO_SETTINGS_MODULE"] = "viewer.settings"
     # What the viewer writes is the learner's, and nobody else's on this machine.
@@ -79,7 +89,7 @@ def main(arguments: list[str] | None = None) -> int:
     if options.command == "sync":
         from viewer.follow import follow
 
-        return follow(once=options.once)
+        return follow(once=options.once, adopts=options.adopt, yes=options.yes)
     from viewer.serve import serve
 
     return serve(host=options.host, port=options.port, without_password=options.without_password)

@@ -9,12 +9,16 @@ from typing import NoReturn
 from django.db import DatabaseError, connection
 from tqdm import tqdm
 
-from viewer.feed_client import FeedClient, HubAway, TokenRefused
+from viewer.adopting import adopt
+from viewer.feed_client import FeedClient
+from viewer.hub_answers import HubAway, LearnerErased, TokenRefused
 from viewer.models import Card, CardProgress, Explanation, Question, Rating, Topic, UnknownItem
-from viewer.ratings import send_waiting
+from viewer.owner import OtherOwner, confirmed_owner, current_owner, is_anothers
+from viewer.ratings import send_accepted_again, send_waiting
+from viewer.state import current_state, record_failure
 from viewer.stopping import Stop, Stopped
 from viewer.storage import Trouble, trouble_of
-from viewer.sync import Step, apply_kept_items, current_state, record_failure, sync_once
+from viewer.sync import Step, apply_kept_items, sync_once
 
 LONG_POLL_SECONDS = 25
 LONGEST_PAUSE = 60.0
@@ -25,7 +29,7 @@ class Progress:
     """What the loop tells: a bar on a terminal while it catches up, plain lines elsewhere."""
 
     bar: "tqdm[NoReturn] | None" = None
-    is_away: bool = False
+    failure: type[Exception] | None = None
     upserted: int = 0
     deleted: int = 0
     told_at: float = 0.0
@@ -35,20 +39,21 @@ class Progress:
         sys.stdout.write(sentence + "\n")
         sys.stdout.flush()
 
-    def away(self, sentence: str, *, final: bool = False) -> None:
-        """Once, however often it is tried again."""
-        if final:
-            self.say(sentence)
-        elif not self.is_away:
-            self.say(f"{sentence} Trying again until it works.")
-        self.is_away = True
+    def away(self, error: HubAway | TokenRefused | DatabaseError, sentence: str, *, final: bool = False) -> None:
+        """Once for each kind of failure, however often it is tried again."""
+        if final or self.failure is not type(error):
+            is_for_good = final or isinstance(error, LearnerErased)
+            self.say(sentence if is_for_good else f"{sentence} Trying again until it works.")
+        self.failure = type(error)
 
     def back(self) -> None:
-        if self.is_away:
+        if self.failure is not None:
             self.say("The hub answers again.")
-        self.is_away = False
+        self.failure = None
 
     def step(self, step: Step) -> None:
+        if step.confirmed:
+            return
         if step.started_over:
             self.say("The feed begins anew: reading it from its start. What is here stays readable meanwhile.")
             return
@@ -84,16 +89,23 @@ class Progress:
         self.told_at = time.monotonic()
 
 
-def follow(*, once: bool) -> int:
-    """Follow the feed until told to stop, or with `once` until its head. Returns the exit code."""
+def follow(*, once: bool, adopts: bool = False, yes: bool = False) -> int:
+    """Follow the feed until told to stop, or with `once` until its head. Returns the exit code.
+
+    `adopts`: first give the database to the present token; `yes`: without asking.
+    """
     stop = Stop()
     stop.install()
     progress = Progress()
-    if applied := apply_kept_items():
-        progress.say(f"{applied} rows that an earlier version had kept are applied.")
     try:
         with FeedClient(while_waiting=stop.while_waiting) as client:
+            if adopts and not _adopt(client, stop, progress, yes=yes):
+                return 1
             return _follow(client, stop, progress, once=once)
+    except OtherOwner as error:
+        # Nothing of this is noted in the database: its owner's viewer may run at the same time.
+        progress.say(str(error))
+        return 1
     except Stopped:
         state = current_state()
         progress.say(f"Stopped at {state.seq} of {state.head}.")
@@ -102,10 +114,39 @@ def follow(*, once: bool) -> int:
         progress.close()
 
 
+def _adopt(client: FeedClient, stop: Stop, progress: Progress, *, yes: bool) -> bool:
+    """Give the database to the present token; False, and a sentence, where that was not done."""
+
+    def is_meant(question: str) -> bool:
+        if yes:
+            return True
+        if not sys.stdin.isatty():
+            progress.say(f"{question} There is nobody to ask. Add --yes if it is meant.")
+            return False
+        progress.say(f"{question} [y/N]")
+        with stop.while_waiting():
+            return sys.stdin.readline().strip().lower() in {"y", "yes"}
+
+    try:
+        adopted = adopt(client, is_meant=is_meant, say=progress.say)
+    except (HubAway, TokenRefused) as error:
+        progress.say(f"{error} Nothing was changed.")
+        return False
+    if not adopted:
+        progress.say("Nothing was changed.")
+    return adopted
+
+
+def _apply_kept_items(progress: Progress) -> None:
+    if confirmed_owner() and (applied := apply_kept_items()):
+        progress.say(f"{applied} rows that an earlier version had kept are applied.")
+
+
 def _follow(client: FeedClient, stop: Stop, progress: Progress, *, once: bool) -> int:
     failures = restarts = 0
     caught_up = False
     send = True
+    _apply_kept_items(progress)
     while not stop.requested:
         try:
             if send:
@@ -113,7 +154,7 @@ def _follow(client: FeedClient, stop: Stop, progress: Progress, *, once: bool) -
             step = sync_once(client, wait=LONG_POLL_SECONDS if caught_up and not once else 0)
         except (HubAway, TokenRefused, DatabaseError) as error:
             trouble = _trouble(error)
-            progress.away(trouble.sentence, final=once or trouble.is_damage)
+            progress.away(error, trouble.sentence, final=once or trouble.is_damage)
             if once or trouble.is_damage:
                 return 1
             failures += 1
@@ -122,8 +163,11 @@ def _follow(client: FeedClient, stop: Stop, progress: Progress, *, once: bool) -
             continue
         progress.back()
         progress.step(step)
+        if step.confirmed:
+            _apply_kept_items(progress)
         failures = 0
-        caught_up = send = not step.has_more and not step.started_over
+        caught_up = not step.has_more and not step.started_over
+        send = caught_up or step.confirmed or step.started_over
         restarts = 0 if caught_up else restarts + step.started_over
         if restarts > 1:
             # A hub that refuses every cursor it just gave out is not asked as fast as it can answer.
@@ -136,20 +180,23 @@ def _follow(client: FeedClient, stop: Stop, progress: Progress, *, once: bool) -
 
 def _send_ratings(client: FeedClient, progress: Progress) -> None:
     """Ratings that cannot be sent go on waiting; the feed is followed all the same."""
-    try:
-        sent = send_waiting(client)
-    except (HubAway, TokenRefused):
-        return
-    if sent.accepted:
-        progress.say(f"{sent.accepted} ratings sent.")
-    if sent.refused:
-        progress.say(f"{sent.refused} ratings refused by the hub; the home page shows why.")
+    for send, what in ((send_accepted_again, "sent again"), (send_waiting, "sent")):
+        try:
+            sent = send(client)
+        except (HubAway, TokenRefused):
+            return
+        if sent.accepted:
+            progress.say(f"{sent.accepted} ratings {what}.")
+        if sent.refused:
+            progress.say(f"{sent.refused} ratings refused by the hub; the home page shows why.")
 
 
 def _trouble(error: HubAway | TokenRefused | DatabaseError) -> Trouble:
     """What failed; a failure of the hub is noted for the pages. Raises what is a fault of this program."""
     if not isinstance(error, DatabaseError):
-        record_failure(error)
+        if not is_anothers(current_owner()):
+            # What another token runs into is nothing to the owner.
+            record_failure(error)
         return Trouble(str(error))
     trouble = trouble_of(error)
     if trouble is None:

@@ -132,6 +132,25 @@ class UnknownItem(models.Model):
         return f"{self.kind} {self.source_id}: {self.reason}"
 
 
+class Owner(models.Model):
+    """Whose rows these are: one subscriber of one hub. One row, from the moment on when the hub has said so."""
+
+    id = models.SmallIntegerField(primary_key=True, default=1)
+    # Empty in a database that a viewer without owners has filled, until the hub says whose its source is.
+    hub = models.UUIDField(null=True)
+    subscriber_id = models.BigIntegerField(null=True)
+    learner_id = models.BigIntegerField(null=True)
+    hub_url = models.TextField(default="", help_text="Where the hub was when it said so last")
+    # Fingerprints of the pairs of HUB_URL and HUB_TOKEN that the hub has confirmed to be this owner's.
+    sources: "models.JSONField[list[str], list[str]]" = models.JSONField(default=list)
+
+    class Meta:
+        constraints = [models.CheckConstraint(condition=Q(id=1), name="one_owner")]
+
+    def __str__(self) -> str:
+        return f"subscriber {self.subscriber_id} of the hub {self.hub}"
+
+
 class SyncState(models.Model):
     """How far the feed was followed. One row; the cursor moves in the transaction that applies its page."""
 
@@ -139,6 +158,7 @@ class SyncState(models.Model):
         NONE = ""
         AWAY = "away"
         TOKEN = "token"  # noqa: S105 - the name of a failure
+        ERASED = "erased"
 
     id = models.SmallIntegerField(primary_key=True, default=1)
     cursor = models.TextField(default="")
@@ -148,8 +168,6 @@ class SyncState(models.Model):
     seq = models.BigIntegerField(default=0, help_text="The highest feed position applied in this scan")
     head = models.BigIntegerField(default=0, help_text="Where the feed ended when it was last read")
     at_head = models.BooleanField(default=False)
-    # Which hub and token the rows came with. Another pair may see other rows, so it starts over.
-    source = models.TextField(default="")
     learner_id = models.BigIntegerField(null=True)
     several_learners = models.BooleanField(default=False)
     synced_at = models.DateTimeField(null=True)
@@ -202,6 +220,9 @@ class Rating(models.Model):
         REFUSED = "refused"
 
     id = models.UUIDField(primary_key=True)
+    # Whose answer it is: it is sent as nobody else's.
+    hub = models.UUIDField(null=True)
+    learner_id = models.BigIntegerField(null=True)
     card_id = models.BigIntegerField()
     outcome = models.TextField(choices=Outcome.choices)
     reviewed_at = models.DateTimeField()
@@ -209,6 +230,8 @@ class Rating(models.Model):
     state = models.TextField(choices=State.choices, default=State.WAITING)
     problem = models.TextField(default="", help_text="The hub's sentence when it refused")
     accepted_at = models.DateTimeField(null=True)
+    # The hub had it, but tells another history since, as after a restore from a backup: it is offered once more.
+    offer_again = models.BooleanField(default=False)
     # How often the hub failed over this very rating. It goes to the end of the line, so that one rating the
     # hub cannot digest does not keep all later ones waiting.
     hub_failures = models.BigIntegerField(default=0)
@@ -233,6 +256,9 @@ class Rating(models.Model):
             ),
             # What the hub refused, for the home page.
             models.Index(fields=["reviewed_at"], name="rating_refused", condition=Q(state="refused")),
+            # What to offer again; and what is too old to be kept for that.
+            models.Index(fields=["reviewed_at", "id"], name="rating_offered_again", condition=Q(offer_again=True)),
+            models.Index(fields=["accepted_at"], name="rating_accepted", condition=Q(state="accepted")),
         ]
 
     def __str__(self) -> str:

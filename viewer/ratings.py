@@ -1,4 +1,7 @@
-"""Ratings made here: recorded first, then handed to the hub, now or whenever it is back."""
+"""Ratings made here: recorded first, then handed to the hub, now or whenever it is back.
+
+They are the owner's, and are sent only where the hub has said that the present token is the owner's, too.
+"""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -6,14 +9,19 @@ from enum import Enum
 from uuid import UUID
 
 from django.db import transaction
-from django.db.models import F
+from django.db.models import F, QuerySet
 from django.utils import timezone
 
-from viewer.feed_client import Accepted, FeedClient, HubAway, TokenRefused
-from viewer.models import Card, Outcome, Rating, SyncState
-from viewer.sync import current_state, progress_seq, record_answer, record_failure
+from viewer.feed_client import FeedClient
+from viewer.hub_answers import Accepted, HubAway, Refused, TokenRefused
+from viewer.models import Card, Outcome, Owner, Rating, SyncState
+from viewer.owner import confirmed_owner, current_owner
+from viewer.results import of_owner, progress_seq
+from viewer.state import current_state, is_resting, locked_state, record_answer, record_failure
 
 LONGEST_DURATION_MS = 60 * 60 * 1000
+# How many accepted ratings are offered to the hub again in one request.
+BATCH = 500
 
 
 class Recorded(Enum):
@@ -23,6 +31,8 @@ class Recorded(Enum):
     # Another rating of this card is still on its way; counting this one too would count one answer twice.
     CARD_IS_HELD = "held"
     CARD_IS_GONE = "gone"
+    # The hub has erased the learner, and with the token went the right to rate.
+    LEARNER_IS_ERASED = "erased"
 
 
 @dataclass(frozen=True)
@@ -38,17 +48,21 @@ def record_rating(
     if duration_ms is not None and not 0 <= duration_ms <= LONGEST_DURATION_MS:
         duration_ms = None
     with transaction.atomic():
-        # PostgreSQL: two taps at once take turns here. SQLite's transactions do so by themselves.
-        current_state()
-        SyncState.objects.select_for_update(no_key=True).get(pk=1)
+        # Two taps at once take turns here.
+        state = locked_state()
+        if state.failure == SyncState.Failure.ERASED:
+            return Recorded.LEARNER_IS_ERASED
         if Rating.objects.filter(pk=review_id).exists():
             return Recorded.REPEATED
         if not Card.objects.filter(pk=card_id).exists():
             return Recorded.CARD_IS_GONE
         if Rating.objects.filter(card_id=card_id, holds_card=True).exists():
             return Recorded.CARD_IS_HELD
+        owner = current_owner()
         Rating.objects.create(
             id=review_id,
+            hub=owner.hub if owner else None,
+            learner_id=owner.learner_id if owner else None,
             card_id=card_id,
             outcome=outcome,
             reviewed_at=reviewed_at,
@@ -66,12 +80,12 @@ def send_waiting(client: FeedClient, *, until: datetime | None = None) -> Sent:
     accepted = refused = 0
     seen: set[UUID] = set()
     while until is None or timezone.now() < until:
-        rating = (
-            Rating.objects.filter(state=Rating.State.WAITING)
-            .exclude(pk__in=seen)
-            .order_by("hub_failures", "reviewed_at", "id")
-            .first()
-        )
+        # Asked anew for each: another process may give the database to somebody else meanwhile.
+        owner = confirmed_owner()
+        if owner is None:
+            break
+        waiting = Rating.objects.filter(of_owner(owner), state=Rating.State.WAITING).exclude(pk__in=seen)
+        rating = waiting.order_by("hub_failures", "reviewed_at", "id").first()
         if rating is None:
             break
         seen.add(rating.pk)
@@ -81,24 +95,53 @@ def send_waiting(client: FeedClient, *, until: datetime | None = None) -> Sent:
             if error.answered:
                 Rating.objects.filter(pk=rating.pk).update(hub_failures=F("hub_failures") + 1)
             raise
-        waiting = Rating.objects.filter(pk=rating.pk, state=Rating.State.WAITING)
+        sent = waiting.filter(pk=rating.pk)
         if isinstance(answer, Accepted):
-            accepted += waiting.update(state=Rating.State.ACCEPTED, accepted_at=timezone.now())
+            accepted += sent.update(state=Rating.State.ACCEPTED, accepted_at=timezone.now())
         else:
-            # The card goes back into its queue: nothing happened to it.
-            refused += waiting.update(state=Rating.State.REFUSED, problem=answer.problem, holds_card=False)
+            refused += _refuse(sent, answer)
     return Sent(accepted=accepted, refused=refused)
+
+
+def send_accepted_again(client: FeedClient) -> Sent:
+    """Offer what the hub had accepted before it told another history; what it still has, it counts once.
+
+    Raises HubAway or TokenRefused; what was not answered is offered again later.
+    """
+    accepted = refused = 0
+    while owner := confirmed_owner():
+        offered = Rating.objects.filter(of_owner(owner), offer_again=True)
+        batch = list(offered.order_by("reviewed_at", "id")[:BATCH])
+        if not batch:
+            break
+        answers = client.send_ratings(batch)
+        refusals = {key: answer for key, answer in answers.items() if isinstance(answer, Refused)}
+        with transaction.atomic():
+            accepted += offered.filter(pk__in=answers.keys() - refusals.keys()).update(offer_again=False)
+            for key, refusal in refusals.items():
+                refused += _refuse(offered.filter(pk=key), refusal)
+    return Sent(accepted=accepted, refused=refused)
+
+
+def ratings_of_others(owner: Owner | None) -> QuerySet[Rating]:
+    """What the hub has not accepted and is not the owner's: made before the database was given to another token."""
+    if owner is None:
+        return Rating.objects.none()
+    return Rating.objects.filter(~of_owner(owner), state__in=[Rating.State.WAITING, Rating.State.REFUSED])
+
+
+def _refuse(ratings: QuerySet[Rating], refusal: Refused) -> int:
+    # The card goes back into its queue: nothing happened to it.
+    return ratings.update(state=Rating.State.REFUSED, problem=refusal.problem, holds_card=False, offer_again=False)
 
 
 def try_at_once(*, seconds: float) -> None:
     """Offer the hub what waits, without keeping the learner waiting. What fails, `sync` sends later."""
-    now = timezone.now()
-    rest_until = current_state().rest_until
-    if rest_until and rest_until > now:
+    if is_resting(current_state()):
         return
     try:
-        with FeedClient(timeout=seconds) as client:
-            sent = send_waiting(client, until=now + timedelta(seconds=seconds))
+        with FeedClient(timeout=seconds, patience=seconds) as client:
+            sent = send_waiting(client, until=timezone.now() + timedelta(seconds=seconds))
         if sent.accepted or sent.refused:
             record_answer()
     except (HubAway, TokenRefused) as error:
@@ -108,13 +151,15 @@ def try_at_once(*, seconds: float) -> None:
 def send_again(review_id: UUID) -> bool:
     """Let a refused rating wait once more. False if it is not refused, or its card is being rated anew."""
     with transaction.atomic():
+        owner = current_owner()
         refused = Rating.objects.filter(pk=review_id, state=Rating.State.REFUSED)
-        rating = refused.first()
+        rating = refused.filter(of_owner(owner)).first() if owner else None
         if rating is None or Rating.objects.filter(card_id=rating.card_id, holds_card=True).exists():
             return False
         return refused.update(state=Rating.State.WAITING, problem="", holds_card=True) == 1
 
 
 def dismiss(review_id: UUID) -> bool:
-    """Forget a rating that the hub refused."""
-    return Rating.objects.filter(pk=review_id, state=Rating.State.REFUSED).delete()[0] == 1
+    """Forget a rating that the hub refused, or that waits for another token."""
+    refused = Rating.objects.filter(pk=review_id, state=Rating.State.REFUSED)
+    return (refused.delete()[0] or ratings_of_others(current_owner()).filter(pk=review_id).delete()[0]) == 1

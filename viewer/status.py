@@ -6,7 +6,10 @@ from datetime import datetime, timedelta
 from django.db.models import Count
 
 from viewer.models import Rating, SyncState, UnknownItem
-from viewer.sync import current_state
+from viewer.owner import changed_settings_sentence, current_owner, is_anothers
+from viewer.ratings import ratings_of_others
+from viewer.results import of_owner
+from viewer.state import current_state
 
 # The long poll comes back every 25 seconds, so a minute or two of silence means that nobody is asking.
 SILENCE = timedelta(minutes=2)
@@ -25,6 +28,8 @@ class Status:
     state: SyncState
     waiting: int
     refused: list[Rating]
+    # Made with another token, and not accepted by its hub.
+    of_others: list[Rating]
     kept: list[KeptKind]
     # Each a sentence, the most pressing first.
     warnings: list[str] = field(default_factory=list)
@@ -36,6 +41,8 @@ class Status:
 
 def current_status(now: datetime) -> Status:
     state = current_state()
+    owner = current_owner()
+    mine = Rating.objects.filter(of_owner(owner)) if owner else Rating.objects.none()
     kept = [
         KeptKind(**row)
         for row in UnknownItem.objects.values("kind", "schema_version", "reason")
@@ -44,18 +51,21 @@ def current_status(now: datetime) -> Status:
     ]
     return Status(
         state=state,
-        waiting=Rating.objects.filter(state=Rating.State.WAITING).count(),
-        refused=list(Rating.objects.filter(state=Rating.State.REFUSED).order_by("reviewed_at", "id")[:20]),
+        waiting=mine.filter(state=Rating.State.WAITING).count(),
+        refused=list(mine.filter(state=Rating.State.REFUSED).order_by("reviewed_at", "id")[:20]),
+        of_others=list(ratings_of_others(owner).order_by("reviewed_at", "id")[:20]),
         kept=kept,
-        warnings=_warnings(state, kept, now),
+        warnings=_warnings(state, changed_settings_sentence(owner), kept, now),
     )
 
 
-def _warnings(state: SyncState, kept: list[KeptKind], now: datetime) -> list[str]:
+def _warnings(state: SyncState, changed_settings: str, kept: list[KeptKind], now: datetime) -> list[str]:
     sentences = []
-    if state.failure:
+    if changed_settings:
+        sentences.append(changed_settings)
+    elif state.failure:
         sentences.append(state.failure_sentence)
-        if state.synced_at:
+        if state.synced_at and state.failure != SyncState.Failure.ERASED:
             sentences.append("You can go on studying. Ratings are kept here and sent later.")
     elif state.synced_at and now - state.synced_at > SILENCE:
         sentences.append("Nobody follows the hub's feed at the moment. Is `python -m viewer sync` running?")
@@ -75,7 +85,11 @@ def _warnings(state: SyncState, kept: list[KeptKind], now: datetime) -> list[str
 
 def study_note() -> str:
     """What someone in the middle of studying should know, in one line; mostly nothing."""
+    if is_anothers(current_owner()):
+        return "HUB_URL or HUB_TOKEN have changed. Ratings are kept here for whoever this database belongs to."
     failure = current_state().failure
+    if failure == SyncState.Failure.ERASED:
+        return "The hub has erased this learner. What is rated here counts nowhere."
     if failure == SyncState.Failure.TOKEN:
         return "The hub does not take this viewer's token. Ratings are kept here."
     return "The hub is away. Ratings are kept here and sent later." if failure else ""

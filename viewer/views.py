@@ -17,6 +17,7 @@ from django.views.decorators.http import require_POST, require_safe
 
 from viewer import ratings
 from viewer.models import Card, Outcome, Question, Rating, Topic
+from viewer.owner import current_owner, is_anothers
 from viewer.ratings import Recorded, record_rating, try_at_once
 from viewer.status import current_status, study_note
 from viewer.study import (
@@ -119,6 +120,8 @@ def rate(request: HttpRequest) -> HttpResponse:
         _say_what_became_of(request, review_id)
     elif recorded is Recorded.CARD_IS_HELD:
         messages.info(request, "That card was rated already, and its result is on the way. This tap was not counted.")
+    elif recorded is Recorded.LEARNER_IS_ERASED:
+        messages.warning(request, "The hub has erased this learner. Nothing was recorded.")
     elif recorded is Recorded.CARD_IS_GONE:
         messages.warning(request, "That card is no longer published. Nothing was recorded.")
     url = reverse("study", args=[queue])
@@ -184,7 +187,7 @@ def send_again(request: HttpRequest, review_id: UUID) -> HttpResponse:
 @require_POST
 def dismiss(request: HttpRequest, review_id: UUID) -> HttpResponse:
     if ratings.dismiss(review_id):
-        messages.info(request, "The refused rating was dismissed.")
+        messages.info(request, "The rating was dismissed.")
     return redirect("home")
 
 
@@ -238,6 +241,8 @@ def _say_what_became_of(request: HttpRequest, review_id: UUID) -> None:
         messages.success(request, f"Rated: {label}.")
     elif rating.state == Rating.State.REFUSED:
         messages.error(request, f"The hub refused this rating. {rating.problem}")
+    elif is_anothers(current_owner()):
+        messages.info(request, f"Rated: {label}. The rating is kept here and not sent; the topics page says why.")
     else:
         messages.info(request, f"Rated: {label}. The hub is away; the rating is kept here and sent later.")
 

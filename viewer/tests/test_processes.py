@@ -9,11 +9,12 @@ import urllib.request
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from uuid import UUID
 
 import httpx
 import pytest
 
-from viewer.tests.hub import TOKEN, FakeHub
+from viewer.tests.hub import TOKEN, Answer, FakeHub
 from viewer.tests.installation import Installation, free_port, wait_until
 
 
@@ -228,6 +229,102 @@ def test_a_taken_port_gets_a_sentence(installed: Installation, far_hub: FakeHub)
     assert result.stderr == (
         f"Cannot listen on 127.0.0.1, port {port}: Address already in use. --port chooses another one.\n"
     )
+
+
+OF_THE_FIRST_VERSION = """
+import os, sqlite3, sys
+os.environ["DJANGO_SETTINGS_MODULE"] = "viewer.settings"
+import django
+django.setup()
+from django.conf import settings
+from django.core.management import call_command
+call_command("migrate", "viewer", "0001", verbosity=0)
+import hashlib, uuid
+database = sqlite3.connect(settings.DATABASES["default"]["NAME"])
+source = hashlib.sha256(f"{settings.HUB_URL}\\n{settings.HUB_TOKEN}".encode()).hexdigest()
+database.execute(
+    "INSERT INTO viewer_syncstate VALUES (1, ?, 1, 0, 1, 1, 1, ?, 7, 0, '2026-01-01 00:00:00', '', '', NULL)",
+    (sys.argv[1], source),
+)
+database.execute("INSERT INTO viewer_topic VALUES (1, 1, 1, '', 1, 'Capitals', '', 1)")
+database.execute(
+    "INSERT INTO viewer_rating (id, card_id, outcome, reviewed_at, state, problem, hub_failures, holds_card, after_seq)"
+    " VALUES (?, 1, 'good', '2026-01-01 00:00:00', 'waiting', '', 0, 1, 0)",
+    (uuid.UUID(int=5).hex,),
+)
+database.commit()
+"""
+
+
+@pytest.fixture
+def filled(installed: Installation, far_hub: FakeHub) -> Installation:
+    """With the database of a viewer that did not note yet whose it is, and a rating that waits in it."""
+    far_hub.publish("topic", 1, name="Capitals")
+    process = installed.start("a.1", code=OF_THE_FIRST_VERSION)
+    assert process.wait(30) == 0
+    return installed
+
+
+def test_a_database_without_an_owner_gets_the_one_whose_token_filled_it(filled: Installation, far_hub: FakeHub) -> None:
+    far_hub.publish("card", 1)
+    result = filled.run("sync", "--once")
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert "1 ratings sent." in result.stdout
+    assert "begins anew" not in result.stdout
+    assert [asked["after"] for asked in far_hub.asked] == ["a.1"], "it goes on from where it was"
+    assert list(far_hub.reviews) == [str(UUID(int=5))]
+    assert filled.rows("SELECT subscriber_id, learner_id FROM viewer_owner") == [(3, 7)]
+    assert filled.rows("SELECT id FROM viewer_card") == [(1,)]
+
+
+def test_a_database_without_an_owner_is_refused_to_another_token(filled: Installation, far_hub: FakeHub) -> None:
+    far_hub.token = "another-token"
+    result = filled.run("sync", "--once", HUB_TOKEN="another-token")
+    assert result.returncode == 1
+    assert "was filled with another HUB_URL or HUB_TOKEN" in result.stdout
+    assert "such as DATA_DIR=" in result.stdout
+    assert "Traceback" not in result.stdout + result.stderr
+    assert far_hub.reviews == {}
+    assert filled.rows("SELECT name FROM viewer_topic") == [("Capitals",)]
+    assert filled.rows("SELECT state FROM viewer_rating") == [("waiting",)]
+
+
+@pytest.mark.parametrize("once", [["--once"], []])
+def test_sync_with_another_token_ends_with_a_sentence(
+    installed: Installation, far_hub: FakeHub, once: list[str]
+) -> None:
+    far_hub.publish("topic", 1)
+    installed.run("sync", "--once")
+    before = installed.rows("SELECT * FROM viewer_syncstate")
+    far_hub.identity = {**far_hub.identity, "subscriber": 4, "learner_id": 8}
+    far_hub.token = "another-token"
+    result = installed.run("sync", *once, HUB_TOKEN="another-token")
+    assert result.returncode == 1
+    assert result.stdout.startswith("This viewer's database, ")
+    assert f"set DATA_DIR, such as DATA_DIR={installed.directory}-2." in result.stdout
+    assert result.stdout.count("\n") == 1
+    assert installed.rows("SELECT * FROM viewer_syncstate") == before
+    elsewhere = {"DATA_DIR": f"{installed.directory}-2", "HUB_TOKEN": "another-token"}
+    assert installed.run("sync", "--once", **elsewhere).returncode == 0, "as it was told"
+
+
+def test_a_database_is_given_to_another_token_on_purpose_only(filled: Installation, far_hub: FakeHub) -> None:
+    far_hub.instead_of_ratings.extend([Answer(503, {})])
+    filled.run("sync", "--once")
+    far_hub.identity = {**far_hub.identity, "subscriber": 4, "learner_id": 8}
+    far_hub.token = "another-token"
+    asked = filled.run("sync", "--adopt", "--once", HUB_TOKEN="another-token")
+    assert asked.returncode == 1
+    assert "Good   card 1" in asked.stdout
+    assert asked.stdout.endswith("There is nobody to ask. Add --yes if it is meant.\nNothing was changed.\n")
+    adopted = filled.run("sync", "--adopt", "--yes", "--once", HUB_TOKEN="another-token")
+    assert adopted.returncode == 0, adopted.stdout + adopted.stderr
+    assert "card 1" in adopted.stdout
+    assert filled.rows("SELECT subscriber_id, learner_id FROM viewer_owner") == [(4, 8)]
+    assert filled.rows("SELECT state, learner_id FROM viewer_rating") == [("waiting", 7)]
+    assert far_hub.reviews == {}
+    assert filled.run("sync", "--once", HUB_TOKEN="another-token").returncode == 0
+    assert filled.run("sync", "--yes").returncode == 2
 
 
 def test_help_suffices(installed: Installation) -> None:

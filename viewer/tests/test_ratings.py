@@ -1,21 +1,41 @@
 """Ratings on their way to the hub: they wait while it is away, arrive once, in order, and say what became of them."""
 
+import time
 from datetime import timedelta
+from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
 from django.utils import timezone
-from pytest_django import Settings
 
-from viewer.feed_client import FeedClient, HubAway, TokenRefused
-from viewer.models import Card, Outcome, Rating
-from viewer.ratings import Recorded, dismiss, record_rating, send_again, send_waiting, try_at_once
-from viewer.sync import current_state
-from viewer.tests.hub import Answer, FakeHub
+from viewer.feed_client import FeedClient
+from viewer.hub_answers import HubAway, TokenRefused
+from viewer.models import Card, CardProgress, Outcome, Rating, SyncState, UnknownItem
+from viewer.owner import confirm
+from viewer.ratings import (
+    Recorded,
+    Sent,
+    dismiss,
+    record_rating,
+    send_accepted_again,
+    send_again,
+    send_waiting,
+    try_at_once,
+)
+from viewer.state import current_state
+from viewer.sync import sync_once
+from viewer.tests.following import read_to_head
+from viewer.tests.hub import Answer, FakeHub, problem_type
 
 pytestmark = pytest.mark.django_db
 
 NOW = timezone.now()
+
+
+@pytest.fixture(autouse=True)
+def owned(hub: FakeHub) -> None:
+    """The hub has said that the database is this token's."""
+    confirm(hub.owner)
 
 
 def rate(card_id: int, *, minutes_ago: int = 0, outcome: Outcome = Outcome.GOOD) -> UUID:
@@ -102,12 +122,142 @@ def test_what_may_pass_later_goes_on_waiting(hub: FakeHub, feed: FeedClient, sta
     assert send_waiting(feed).accepted == 1
 
 
-def test_a_refused_token_refuses_no_rating(hub: FakeHub, settings: Settings) -> None:
+@pytest.mark.parametrize("slug", ["unauthorized", "learner-erased"])
+def test_a_refused_token_refuses_no_rating(hub: FakeHub, feed: FeedClient, slug: str) -> None:
     review_id = rate(1)
-    settings.HUB_TOKEN = "revoked"
-    with FeedClient() as client, pytest.raises(TokenRefused):
-        send_waiting(client)
+    status = 401 if slug == "unauthorized" else 403
+    hub.instead_of_ratings.append(Answer(status, {"type": problem_type(slug)}))
+    with pytest.raises(TokenRefused):
+        send_waiting(feed)
     assert state_of(review_id) == "waiting"
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        Answer(200, b"<html>Welcome to the hotel's network. Please log in.</html>"),
+        Answer(200, {"status": "ok"}, from_elsewhere=True),
+        Answer(200, {"review_id": str(uuid4())}),
+        Answer(302, {}, {"Location": "https://hotel.example/login"}),
+        Answer(403, b"<html>Blocked by the company's policy.</html>"),
+        Answer(404, {"detail": "no such page"}, from_elsewhere=True),
+        Answer(410, b""),
+        Answer(422, {"detail": "x"}, from_elsewhere=True),
+        Answer(200, b"not gzip", {"Content-Encoding": "gzip"}),
+    ],
+)
+def test_only_the_hub_itself_accepts_or_refuses_a_rating(hub: FakeHub, feed: FeedClient, answer: Answer) -> None:
+    review_id = rate(1)
+    hub.instead_of_ratings.append(answer)
+    with pytest.raises(HubAway):
+        send_waiting(feed)
+    assert state_of(review_id) == "waiting"
+    assert send_waiting(feed).accepted == 1
+
+
+@pytest.mark.parametrize(
+    ("asked_for", "seconds"),
+    [
+        ("86400", 300),
+        ("9" * 400, 300),
+        ("30", 30),
+        ("0", 0),
+        ("-5", None),
+        ("soon", None),
+        ("1.5", None),
+        ("Wed, 01 Jan 2020 00:00:00 GMT", 0),
+        ("Fri, 01 Jan 2100 00:00:00 GMT", 300),
+        ("Fri, 99 Jan 2100 00:00:00 GMT", None),
+        ("Fri, 01 Jan 0001 00:00:00 -2359", 0),
+    ],
+)
+def test_a_rest_is_five_minutes_at_the_most(
+    hub: FakeHub, feed: FeedClient, asked_for: str, seconds: float | None
+) -> None:
+    rate(1)
+    for instead in (hub.instead_of_ratings, hub.instead_of_pages):
+        instead.append(Answer(503, {}, {"Retry-After": asked_for}))
+    with pytest.raises(HubAway) as raised:
+        sync_once(feed)
+    assert raised.value.retry_after == seconds
+    try_at_once(seconds=1)
+    rest_until = current_state().rest_until
+    assert (rest_until is not None) == bool(seconds)
+    assert rest_until is None or rest_until <= timezone.now() + timedelta(minutes=5)
+    # Noted by a clock that was wrong, or by an earlier version.
+    SyncState.objects.update(rest_until=timezone.now() + timedelta(days=1))
+    try_at_once(seconds=1)
+    assert Rating.objects.get().state == "accepted"
+
+
+def test_a_hub_that_drips_keeps_nobody_waiting(hub: FakeHub) -> None:
+    review_id = rate(1)
+    hub.instead_of_ratings.append(Answer(200, {}, drips=True))
+    began = time.monotonic()
+    try_at_once(seconds=0.5)
+    assert time.monotonic() - began < 5
+    assert state_of(review_id) == "waiting"
+
+
+def test_what_the_hub_accepted_is_kept_for_90_days_and_not_longer(hub: FakeHub, feed: FeedClient) -> None:
+    young, old, held = rate(1), rate(2), rate(3)
+    send_waiting(feed)
+    Rating.objects.filter(pk__in=[young, old]).update(holds_card=False)
+    Rating.objects.filter(pk=young).update(accepted_at=timezone.now() - timedelta(days=89))
+    Rating.objects.filter(pk__in=[old, held]).update(accepted_at=timezone.now() - timedelta(days=91))
+    CardProgress.objects.all().delete()
+    UnknownItem.objects.create(
+        kind="card_progress", source_id=1, seq=9, generation=1, schema_version=2, payload="{}", reason=""
+    )
+    sync_once(feed)
+    assert set(Rating.objects.values_list("pk", flat=True)) == {young, held}
+
+
+def test_a_hub_that_tells_another_history_is_offered_again_what_it_had_accepted(hub: FakeHub, feed: FeedClient) -> None:
+    accepted, refused, gone = rate(1, minutes_ago=3), rate(2, minutes_ago=2), rate(3)
+    hub.instead_of_ratings.extend([Answer(200, {}), Answer(409, {"detail": "It waits for review."})])
+    send_waiting(feed)
+    hub.publish("topic", 1)
+    read_to_head(feed)
+    hub.reviews.clear()
+    hub.refused_reviews[str(gone)] = "There is no card 3."
+    hub.new_epoch()
+    assert send_accepted_again(feed) == Sent()
+    assert sync_once(feed).started_over
+    sent = send_accepted_again(feed)
+    assert (sent.accepted, sent.refused) == (1, 1)
+    (review,) = hub.offered
+    assert (review["review_id"], review["card_id"], review["outcome"]) == (str(accepted), 1, "good")
+    assert review["reviewed_at"] == next(posted for posted in hub.posted if posted["card_id"] == 1)["reviewed_at"]
+    assert {rating.pk: (rating.state, rating.problem) for rating in Rating.objects.all()} == {
+        accepted: ("accepted", ""),
+        refused: ("refused", "It waits for review."),
+        gone: ("refused", "There is no card 3."),
+    }
+    assert send_accepted_again(feed) == Sent()
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"<html>",
+        {"results": []},
+        {"results": [{"review_id": str(uuid4()), "status": "stored"}]},
+        {"results": [{"status": "stored"}]},
+        {"results": [5]},
+        {"results": "stored"},
+        {"status": "ok"},
+    ],
+)
+def test_only_the_hub_itself_takes_what_is_offered_again(hub: FakeHub, feed: FeedClient, body: Any) -> None:
+    review_id = rate(1)
+    send_waiting(feed)
+    Rating.objects.update(offer_again=True)
+    hub.instead_of_ratings.append(Answer(200, body, from_elsewhere=True))
+    with pytest.raises(HubAway):
+        send_accepted_again(feed)
+    assert Rating.objects.get(pk=review_id).offer_again
+    assert send_accepted_again(feed).accepted == 1
 
 
 def test_a_rating_the_hub_cannot_digest_does_not_keep_the_others_waiting(hub: FakeHub, feed: FeedClient) -> None:

@@ -10,8 +10,7 @@ from pytest_django import DjangoAssertNumQueries
 from viewer.models import Card, Outcome, Rating
 from viewer.ratings import Recorded, record_rating
 from viewer.study import due_cards, due_queue, next_card, topics_with_counts, unseen_cards
-from viewer.sync import apply_page
-from viewer.tests.following import feed_item, page
+from viewer.tests.following import apply, feed_item, page
 
 pytestmark = pytest.mark.django_db
 
@@ -30,7 +29,7 @@ class Library:
 
     def add(self, kind: str, source_id: int, *, deleted: bool = False, **changes: object) -> None:
         self.seq += 1
-        apply_page(page(feed_item(kind, source_id, self.seq, deleted=deleted, **changes), cursor=str(self.seq)))
+        apply(page(feed_item(kind, source_id, self.seq, deleted=deleted, **changes), cursor=str(self.seq)))
 
     def card(self, number: int, *, topic: int = 1) -> None:
         self.add("card", number, topic_id=topic)
@@ -155,7 +154,7 @@ def test_a_rating_that_changed_nothing_frees_its_card_after_a_minute_at_the_head
     long_ago = timezone.now() - timedelta(minutes=2)
     Rating.objects.update(state=Rating.State.ACCEPTED, accepted_at=long_ago)
     assert due() == []
-    apply_page(page(cursor="at the head"))
+    apply(page(cursor="at the head"))
     assert due() == [1]
 
 
