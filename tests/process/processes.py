@@ -276,6 +276,11 @@ class Viewer(Installation):
                     return []
                 raise
 
+    def change(self, statement: str) -> None:
+        """Change its database from outside, as the passing of time would."""
+        with contextlib.closing(sqlite3.connect(self.directory / "viewer.sqlite3", timeout=20)) as database, database:
+            database.execute(statement)
+
     def _answers(self) -> bool:
         try:
             return httpx.get(f"{self.url}/", timeout=5).status_code == httpx.codes.OK
