@@ -59,10 +59,11 @@ class EvilLine:
         self._server.shutdown()
         self._server.server_close()
 
-    def harm(self, path: str, answer: Answer) -> Answer:
+    def harm(self, url: str, answer: Answer) -> Answer:
         """What is told instead of the hub's answer; about half of the time the answer itself."""
+        parts = urlsplit(url)
         with self._lock:
-            kept = self._kept.setdefault(path, [])
+            kept = self._kept.setdefault(parts.path, [])
             before = list(kept)
             kept.append(answer)
             del kept[:-200]
@@ -70,6 +71,9 @@ class EvilLine:
                 self.done["none"] += 1
                 return answer
             name = self._random.choice(_HARMS)
+            if "after=&" in parts.query and self._random.random() < 0.5:
+                # A scan begins: that is when it hurts most.
+                name = "a_short_last_page_told_again"
             harmed: Answer = getattr(self, f"_{name}")(answer, before)
             self.done[name] += 1
             return harmed
@@ -86,10 +90,10 @@ class EvilLine:
     def _the_first_told_again(self, answer: Answer, kept: list[Answer]) -> Answer:
         return kept[0] if kept else answer
 
-    def _an_empty_last_page_told_again(self, answer: Answer, kept: list[Answer]) -> Answer:
+    def _a_short_last_page_told_again(self, answer: Answer, kept: list[Answer]) -> Answer:
         """What ends a scan, and has the viewer sweep away whatever the scan did not bring."""
-        ends = [old for old in kept if old.status == 200 and b'"items": []' in old.body and b"false" in old.body]
-        return self._random.choice(ends) if ends else answer
+        ends = [old for old in kept if old.status == 200 and b'"has_more": false' in old.body]
+        return min(ends, key=lambda old: len(old.body), default=answer)
 
     def _a_refusal_told_again(self, answer: Answer, kept: list[Answer]) -> Answer:
         refusals = [old for old in kept if old.status >= 400]
@@ -133,7 +137,9 @@ class EvilLine:
         status, slug = self._random.choice(
             [(410, "cursor-expired"), (422, "malformed-cursor"), (403, "learner-erased"), (410, "card-deleted")]
         )
-        problem: dict[str, Any] = {"status": status, "detail": "No.", "resync": True, "after": "", "request_id": "x"}
+        problem: dict[str, Any] = {"status": status, "detail": "No.", "resync": True, "request_id": "another"}
+        named = json.loads(answer.body) if answer.body.startswith(b"{") else {}
+        problem |= {name: named.get(name) for name in ("hub", "subscriber", "learner_id", "after")}
         kind = self._random.choice([f"urn:studyhub:problem:{slug}", "about:blank"])
         headers = self._random.choice([_PROBLEM, _HTML]) if slug != "card-deleted" else _HTML
         return Answer(status, dict(headers), json.dumps({**problem, "type": kind}).encode())
@@ -155,7 +161,7 @@ _HARMS = [
     "late",
     "told_again",
     "the_first_told_again",
-    "an_empty_last_page_told_again",
+    "a_short_last_page_told_again",
     "a_refusal_told_again",
     "shuffled",
     "doubled",
@@ -182,7 +188,7 @@ class _Handler(BaseHTTPRequestHandler):
         self._pass_on(self.rfile.read(int(self.headers.get("Content-Length", 0))))
 
     def _pass_on(self, body: bytes) -> None:
-        answer = self.line.harm(urlsplit(self.path).path, self._ask_hub(body))
+        answer = self.line.harm(self.path, self._ask_hub(body))
         time.sleep(answer.seconds_late)
         try:
             self.send_response(answer.status)

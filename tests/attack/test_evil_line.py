@@ -77,9 +77,9 @@ class Writer:
                 cards.restore_cards(card_ids=self.random.sample(self.cards, 6))
             elif chance < 0.8:
                 questions.set_explanation(question_id=self.random.choice(self.questions), body=f"e{self.writes}")
-            elif chance < 0.95:
+            elif chance < 0.9:
                 self._rate()
-            elif chance < 0.98:
+            elif chance < 0.95:
                 rating.undo_review(learner_id=self.learner.pk, card_id=self.random.choice(self.cards))
             else:
                 call_command("new_feed_epoch", verbosity=0)
