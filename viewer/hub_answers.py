@@ -241,17 +241,21 @@ def _page(answer: Answer, question: Question) -> Page:
         )
     except (ValueError, TypeError, KeyError) as error:
         raise unreadable() from error
-    _require_order(page, question)
+    _require_consistency(page, question)
     if page.has_more and page.cursor == question.after:
         raise HubAway("The hub's feed does not move on: it repeats its cursor.", answered=True)
     return page
 
 
-def _require_order(page: Page, question: Question) -> None:
-    """A page brings each place of the feed once, in order, after what came before it and up to its head."""
+def _require_consistency(page: Page, question: Question) -> None:
+    """A page brings each place of the feed once, in order, after what came before it and up to its head; and what one
+    learner may see has nobody else's progress in it."""
     places = [question.above, *(item.seq for item in page.items)]
-    if any(later <= earlier for earlier, later in pairwise(places)) or places[-1] > page.head:
-        raise HubAway("A page of the feed came in disorder, so nothing of it was applied.", answered=True)
+    in_order = all(earlier < later for earlier, later in pairwise(places)) and places[-1] <= page.head
+    may_see = {None, page.identity.learner_id}
+    of_others = len(may_see) > 1 and any(item.learner_id not in may_see for item in page.items)
+    if not in_order or of_others:
+        raise HubAway("A page of the feed contradicts itself, so nothing of it was applied.", answered=True)
 
 
 def _identity(body: Mapping[str, Any]) -> Identity:

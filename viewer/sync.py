@@ -51,10 +51,11 @@ def sync_once(client: FeedClient, *, wait: int = 0) -> Step:
             confirm(client.ask_identity())
             return Step(has_more=True, confirmed=True)
         state = current_state()
-        page = client.fetch_page(state.cursor, above=state.seq, wait=wait)
-    except ResyncRequired:
-        start_over(state)
-        return Step(has_more=True, started_over=True)
+        try:
+            page = client.fetch_page(state.cursor, above=state.seq, wait=wait)
+        except ResyncRequired:
+            start_over(state)
+            return Step(has_more=True, started_over=True)
     except LearnerErased as error:
         forget_learner(error.identity)
         raise

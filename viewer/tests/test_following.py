@@ -146,6 +146,15 @@ def test_a_cursor_that_the_hub_cannot_go_on_from_starts_over(
             {"items": [feed_item("card", 2, 9), feed_item("card", 3, 8)], "cursor": "x", "head": 99, "has_more": False},
         ),
         Answer(200, {"items": [feed_item("card", 2, 100)], "cursor": "x", "head": 99, "has_more": False}),
+        Answer(
+            200,
+            {
+                "items": [feed_item("card_progress", 2, 9, learner_id=8)],
+                "cursor": "x",
+                "head": 99,
+                "has_more": False,
+            },
+        ),
     ],
 )
 def test_what_is_not_the_answer_to_this_very_request_changes_nothing(
