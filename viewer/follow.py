@@ -15,6 +15,7 @@ from viewer.hub_answers import HubAway, LearnerErased, TokenRefused
 from viewer.models import Card, CardProgress, Explanation, Question, Rating, Topic, UnknownItem
 from viewer.owner import OtherOwner, confirmed_owner, current_owner, is_anothers
 from viewer.ratings import send_accepted_again, send_waiting
+from viewer.results import of_owner
 from viewer.state import current_state, record_failure
 from viewer.stopping import Stop, Stopped
 from viewer.storage import Trouble, trouble_of
@@ -223,7 +224,8 @@ def _summary() -> str:
         (CardProgress.objects.count(), "with progress"),
     ]
     held = ", ".join(f"{number} {name}" for number, name in rows)
-    waiting = Rating.objects.filter(state=Rating.State.WAITING).count()
+    owner = current_owner()
+    waiting = Rating.objects.filter(of_owner(owner), state=Rating.State.WAITING).count() if owner else 0
     kept = UnknownItem.objects.count()
     more = f" {kept} rows are kept for a newer version." if kept else ""
     return f"At the head, {state.head}: {held}; {waiting} ratings waiting.{more}"

@@ -47,7 +47,7 @@ class EvilLine:
         class Handler(_Handler):
             line = self
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server = _Server(("127.0.0.1", 0), Handler)
         self._server.daemon_threads = True
         threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
 
@@ -175,6 +175,11 @@ _HARMS = [
     "a_refusal_of_its_own",
     "an_empty_word",
 ]
+
+
+class _Server(ThreadingHTTPServer):
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A viewer that was killed in the middle of a request is no news."""
 
 
 class _Handler(BaseHTTPRequestHandler):

@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import signal
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -186,7 +187,8 @@ def test_behind_a_line_that_lies_viewers_end_equal_to_the_hub_and_are_never_empt
     line.is_evil = False
     for sync in syncs:
         assert sync.is_running, f"seed {seed}: {sync.output}"
-        assert sync.stop() == 0, f"seed {seed}: {sync.output}"
+        # One that was started a moment ago may be told so before it listens.
+        assert sync.stop() in {0, -signal.SIGTERM}, f"seed {seed}: {sync.output}"
         assert "Traceback" not in sync.output
     while viewer.rows("SELECT id FROM viewer_rating WHERE state = 'waiting'"):
         viewer.sync_once()
