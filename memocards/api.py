@@ -12,7 +12,7 @@ from django.utils.translation import gettext as _
 from ninja import PatchDict, Query, Router, Status
 
 from memocards import cards, questions, rating, topics
-from memocards.errors import NotFound
+from memocards.errors import DomainError, NotFound
 from memocards.explaining import requesting
 from memocards.history import log_addition, log_change, log_rows
 from memocards.models import MemoCard, Question, Topic
@@ -319,7 +319,11 @@ def restore_card(request: HttpRequest, card_id: Id) -> MemoCard:
 @in_transaction
 def rate_card(request: HttpRequest, card_id: Id, body: RateIn) -> RatedOut:
     """The same `review_id` with the same body again answers what it answered first, and changes nothing."""
-    return RatedOut.of(rating.rate_card(learner_id=learner_of(request), card_id=card_id, **body.dict()))
+    try:
+        return RatedOut.of(rating.rate_card(learner_id=learner_of(request), card_id=card_id, **body.dict()))
+    except DomainError as error:
+        error.review_id = body.review_id
+        raise
 
 
 @cards_router.post(

@@ -2,12 +2,18 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from uuid import UUID
 
 from django.utils.translation import gettext as _
 
 
 class DomainError(Exception):
-    """The base of all refusals: `str(error)` is a sentence that says what to do."""
+    """The base of all refusals: `str(error)` is a sentence that says what to do.
+
+    `review_id`: the answer that was refused, if it was one; a client tells by it what the refusal is about.
+    """
+
+    review_id: UUID | None = None
 
 
 class NotFound(DomainError):

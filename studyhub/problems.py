@@ -136,7 +136,7 @@ def describe(error: Exception) -> dict[str, Any] | None:
                 logger.error("The database did not answer: %s", error)
                 return _database_problem(error)
             sentence = _SENTENCES.get(slug) or str(error) or _title(status)
-            return problem(status, slug, sentence, **_particulars(error))
+            return problem(status, slug, sentence, **_particulars(error), **_review_in(error))
     return None
 
 
@@ -163,6 +163,12 @@ def _particulars(error: Exception) -> dict[str, Any]:
         case LearnerErased():
             return {"hub": str(error.hub), "subscriber": error.subscriber_id, "learner_id": error.learner_id}
     return {}
+
+
+def _review_in(error: Exception) -> dict[str, str]:
+    """Which answer of a learner was refused: a line that tells an old refusal again is found out by it."""
+    review_id = error.review_id if isinstance(error, errors.DomainError) else None
+    return {} if review_id is None else {"review_id": str(review_id)}
 
 
 def headers_for(body: Mapping[str, Any]) -> dict[str, str]:

@@ -143,7 +143,11 @@ def read_rating(answer: Answer, review_id: UUID) -> Accepted | Refused:
         if _document(answer).get("review_id") == str(review_id):
             return Accepted()
         raise _not_the_answer()
-    return Refused(_sentence(_final_refusal(answer)))
+    problem = _final_refusal(answer)
+    # A refusal that is not about this one answer, as for want of a permission, names none.
+    if problem.get("review_id", str(review_id)) != str(review_id):
+        raise _not_the_answer()
+    return Refused(_sentence(problem))
 
 
 def read_ratings(answer: Answer, review_ids: list[UUID]) -> dict[UUID, Accepted | Refused]:

@@ -600,7 +600,8 @@ def test_a_card_that_was_deleted_or_waits_cannot_be_rated_now(learner: User) -> 
     waiting = MemoCardFactory.create(needs_review=True)
     for card, status, slug in ((deleted, 410, "card-deleted"), (waiting, 409, "card-waits-for-review")):
         body = {"review_id": str(uuid4()), "outcome": "good"}
-        problem(send(client, "POST", f"/study-cards/{card.pk}/rate", body), status, slug)
+        refusal = problem(send(client, "POST", f"/study-cards/{card.pk}/rate", body), status, slug)
+        assert refusal["review_id"] == body["review_id"], "so that nobody takes it for the refusal of another answer"
 
 
 def test_another_learners_review_id_gives_nothing_away(ids: dict[str, int], learner: User) -> None:
