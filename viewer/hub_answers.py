@@ -24,6 +24,8 @@ LARGEST = 2**63 - 1
 # Whatever the line says, the hub is asked again after this long.
 LONGEST_REST_SECONDS = 300.0
 _PROBLEM = "urn:studyhub:problem:"
+# A rating refused for want of a permission, or because it cannot be read, is not named in the refusal.
+_REFUSED_BEFORE_IT_WAS_READ = {f"{_PROBLEM}forbidden", f"{_PROBLEM}invalid"}
 
 
 class HubAway(Exception):
@@ -144,8 +146,8 @@ def read_rating(answer: Answer, review_id: UUID) -> Accepted | Refused:
             return Accepted()
         raise _not_the_answer()
     problem = _final_refusal(answer)
-    # A refusal that is not about this one answer, as for want of a permission, names none.
-    if problem.get("review_id", str(review_id)) != str(review_id):
+    names_none = "review_id" not in problem and problem["type"] in _REFUSED_BEFORE_IT_WAS_READ
+    if problem.get("review_id") != str(review_id) and not names_none:
         raise _not_the_answer()
     return Refused(_sentence(problem))
 

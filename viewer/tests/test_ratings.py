@@ -141,6 +141,12 @@ def test_a_refused_token_refuses_no_rating(hub: FakeHub, feed: FeedClient, slug:
         Answer(302, {}, {"Location": "https://hotel.example/login"}),
         Answer(403, b"<html>Blocked by the company's policy.</html>"),
         Answer(410, {"type": problem_type("card-deleted"), "review_id": str(uuid4())}),
+        Answer(
+            410,
+            {"type": problem_type("card-deleted")},
+            {"Content-Type": "application/problem+json"},
+            from_elsewhere=True,
+        ),
         Answer(404, {"detail": "no such page"}, from_elsewhere=True),
         Answer(410, b""),
         Answer(422, {"detail": "x"}, from_elsewhere=True),
