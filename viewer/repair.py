@@ -1,4 +1,4 @@
-"""`python -m viewer repair`: a new database in place of a damaged one, with every rating that can still be read.
+"""`python -m viewer repair`: a new database in place of a damaged one, with its owner and each rating that can be read.
 
 A rating that waits for the hub exists nowhere else. All other rows are the hub's, and the next sync brings them.
 """
@@ -11,9 +11,10 @@ from typing import Any
 
 from django.conf import settings
 from django.db import connection
+from django.db.models import Model
 from django.utils import timezone
 
-from viewer.models import Rating
+from viewer.models import Owner, Rating
 from viewer.prepare import ViewerRuns, alone, prepare_database
 from viewer.storage import Damaged, check
 
@@ -44,40 +45,41 @@ def _repair(path: Path) -> int:
         return 0
     finally:
         connection.close()
-    rows = list(_readable_ratings(path))
+    owners, ratings = (list(_readable_rows(path, model)) for model in (Owner, Rating))
     damaged = path.with_name(f"{path.name}.damaged-{timezone.now():%Y%m%d-%H%M%S}")
     for suffix in ("", "-wal", "-shm"):
         file = Path(f"{path}{suffix}")
         if file.exists():
             file.rename(f"{damaged}{suffix}")
     prepare_database()
-    _insert(rows)
+    _insert(Owner, owners)
+    _insert(Rating, ratings)
     waiting = Rating.objects.filter(state=Rating.State.WAITING).count()
     sys.stdout.write(
-        f"A new database is at {path}, with the {len(rows)} ratings that could be read, of which {waiting} wait for "
+        f"A new database is at {path}, with the {len(ratings)} ratings that could be read, of which {waiting} wait for "
         f"the hub. The damaged one is kept as {damaged}. Start the viewer again: the rest comes from the hub.\n"
     )
     return 0
 
 
-def _insert(rows: list[dict[str, Any]]) -> None:
+def _insert(model: type[Model], rows: list[dict[str, Any]]) -> None:
     """The rows as they were read; a column that their version did not have gets its default."""
     defaults = {
-        field.column: field.get_db_prep_save(field.get_default(), connection) for field in Rating._meta.concrete_fields
+        field.column: field.get_db_prep_save(field.get_default(), connection) for field in model._meta.concrete_fields
     }
     names = ", ".join(connection.ops.quote_name(column) for column in defaults)
     places = ", ".join(["%s"] * len(defaults))
     with connection.cursor() as cursor:
         cursor.executemany(
-            f"INSERT INTO {Rating._meta.db_table} ({names}) VALUES ({places})",  # noqa: S608 - a model's names
+            f"INSERT INTO {model._meta.db_table} ({names}) VALUES ({places})",  # noqa: S608 - a model's names
             [[row.get(column, default) for column, default in defaults.items()] for row in rows],
         )
 
 
-def _readable_ratings(path: Path) -> Iterator[dict[str, Any]]:
-    """From both ends of the table, until the damage: each rating once."""
+def _readable_rows(path: Path, model: type[Model]) -> Iterator[dict[str, Any]]:
+    """From both ends of the model's table, until the damage: each row once. Nothing where there is no such table."""
     read: set[Any] = set()
-    table = Rating._meta.db_table
+    table = model._meta.db_table
     for order in ("ASC", "DESC"):
         try:
             source = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)

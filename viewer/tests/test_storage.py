@@ -88,13 +88,16 @@ def database_of(installation: Installation) -> Path:
 
 
 def damage(path: Path) -> str:
-    """Overwrite its inner pages. Returns the file's hash afterwards."""
+    """Overwrite pages on which cards are. Returns the file's hash afterwards."""
     with sqlite3.connect(path) as source:
         source.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     source.close()
+    pages = [path.read_bytes()[start : start + 4096] for start in range(0, path.stat().st_size, 4096)]
+    damaged = [os.urandom(4096) if b"front front" in page else page for page in pages]
+    assert damaged != pages
+    # In place: whoever has the file open must meet the damage.
     with path.open("r+b") as file:
-        file.seek(4096 * 30)
-        file.write(os.urandom(4096 * 20))
+        file.write(b"".join(damaged))
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
@@ -213,6 +216,7 @@ def test_repair_keeps_the_ratings_and_the_damaged_file(installed: Installation, 
     (kept,) = installed.directory.glob("viewer.sqlite3.damaged-????????-??????")
     assert hashlib.sha256(kept.read_bytes()).hexdigest() == digest
     assert installed.rows("SELECT id, card_id, outcome, reviewed_at, state FROM viewer_rating ORDER BY id") == before
+    assert installed.rows("SELECT count(*) FROM viewer_owner") == [(1,)]
     far_hub.start()
     assert installed.run("sync", "--once", HUB_URL=far_hub.url).returncode == 0
     assert len(far_hub.reviews) == 5
@@ -220,9 +224,10 @@ def test_repair_keeps_the_ratings_and_the_damaged_file(installed: Installation, 
     assert "is sound. Nothing was changed" in installed.run("repair").stdout
 
 
-def test_repair_waits_for_nobody_who_still_uses_the_database(installed: Installation) -> None:
+def test_nothing_is_repaired_under_a_running_viewer(installed: Installation, far_hub: FakeHub) -> None:
     installed.start("sync")
-    wait_until(lambda: "Stop `sync` and `runserver` first" in installed.run("repair").stderr)
+    wait_until(lambda: any("wait" in asked for asked in far_hub.asked), what="the viewer did not follow")
+    assert "Stop `sync` and `runserver` first" in installed.run("repair").stderr
 
 
 def test_other_users_of_the_machine_read_nothing(installed: Installation, serve: Serve) -> None:

@@ -13,7 +13,7 @@ def keep_the_source(apps: StateApps, schema_editor: BaseDatabaseSchemaEditor) ->
 
 
 class Migration(migrations.Migration):
-    dependencies = [("viewer", "0001_tables")]
+    dependencies = [("viewer", "0002_lock")]
 
     operations = [
         migrations.CreateModel(
