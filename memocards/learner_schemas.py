@@ -229,7 +229,8 @@ class ReviewIn(Strict):
 class ReviewsIn(Strict):
     client_now: MomentText | None = Field(
         None,
-        description="The client's clock as it sends this: the difference to the hub's corrects every `reviewed_at`.",
+        description="The client's clock as it sends this. Where it differs from the hub's by more than a slow line "
+        "explains (slow by a minute or more, or fast), every `reviewed_at` is corrected by the difference.",
         examples=["2026-01-05T12:00:00Z"],
     )
     reviews: Annotated[list[ReviewIn], Field(min_length=1, max_length=LONGEST_BATCH)]

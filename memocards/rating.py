@@ -5,9 +5,9 @@ row, where it was made under the same settings; anything else folds again. The l
 first, so two devices of one learner take turns. One answer is a batch of one: the rules are written once.
 """
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from enum import StrEnum
 from itertools import groupby
 from typing import Final, TypeAlias
@@ -15,9 +15,12 @@ from uuid import UUID
 
 from django.conf import settings
 from django.db import IntegrityError
+from django.db.models import Q
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
+from memocards import client_clock
+from memocards.client_clock import TICK, Moment
 from memocards.errors import CardDeleted, DomainError, Invalid, NotFound, ReviewIdReused, WaitsForReview
 from memocards.models import CardProgress, LearnerSettings, MemoCard, Review, Topic
 from memocards.scheduling import (
@@ -34,10 +37,6 @@ from memocards.writing import share_rows
 from publish.services import enqueue_card_progress_publish, enqueue_tombstone_publish
 from publish.transactions import in_transaction
 
-# A clock outside of these is broken; and so far from the calendar's ends a difference can always be added.
-_EARLIEST: Final = datetime(2000, 1, 1, tzinfo=UTC)
-_LATEST: Final = datetime(3000, 1, 1, tzinfo=UTC)
-_TICK: Final = timedelta(microseconds=1)
 _FOLDED: Final = (
     "last_outcome",
     "last_reviewed_at",
@@ -86,17 +85,9 @@ Result: TypeAlias = Rated | DomainError
 
 
 @dataclass(frozen=True)
-class _Moment:
-    """When an answer was given, by the hub's clock. `clamped`: what was claimed lay in the future."""
-
-    at: datetime
-    clamped: bool
-
-
-@dataclass(frozen=True)
 class _Accepted:
     given: Given
-    moment: _Moment
+    moment: Moment
     card_state: CardState
 
     @property
@@ -123,8 +114,9 @@ def rate_card(
 ) -> Rated:
     """Store one answer, and publish the progress that follows from it.
 
-    `reviewed_at`: when the learner answered, by the clock that said `client_now` when this was sent; None: now. The
-    same `review_id` with the same body again returns the stored answer and changes nothing.
+    `reviewed_at`: when the learner answered, by the clock that said `client_now` when this was sent; None: now.
+    client_clock.py says what becomes of it. The same `review_id` with the same body again returns the stored answer and
+    changes nothing.
 
     Raises NotFound, Invalid, ReviewIdReused; CardDeleted and WaitsForReview unless the answer was given before.
     """
@@ -141,18 +133,27 @@ def rate_cards(*, learner_id: int, answers: Sequence[Given], client_now: datetim
 
     Returns, in their order, for each the stored review, or the error for which it was refused, which stops none of the
     others. Those of one card count in the order in which they were given; those that come late to it have come
-    together, and are stored with one before and after. Times that lie in the future become now, in their order and a
-    microsecond apart.
+    together, and are stored with one before and after.
 
     Raises Invalid for `client_now`, and ReviewIdReused where someone else used an id at this very moment.
     """
     learner = lock_learner(learner_id)
-    stored = Review.objects.select_related("card").in_bulk([given.review_id for given in answers])
+    now = timezone.now()
     first: dict[UUID, Given] = {}
     for given in answers:
-        if given.review_id not in stored:
-            first.setdefault(given.review_id, given)
-    results = _store_answers(learner, list(first.values()), client_now) if first else {}
+        first.setdefault(given.review_id, given)
+    near = client_clock.neighbours(_claims(first.values()), client_now, now)
+    # In one statement with those that are sent again, since every answer pays for it.
+    rows = Review.objects.filter(Q(pk__in=list(first)) | Q(near.out_of_step, learner_id=learner_id))
+    stored = {row.pk: row for row in rows.select_related("card")}
+    new = [given for key, given in first.items() if key not in stored]
+    results: dict[UUID, Result] = {}
+    if new:
+        own = [row for row in stored.values() if row.learner_id == learner_id]
+        if any(map(near.is_out_of_step, own)):
+            own = list(Review.objects.filter(near.all, learner_id=learner_id).only("reviewed_at", "claimed_at"))
+        moments = client_clock.moments(_claims(new), client_now, now, own)
+        results = _store_answers(learner, new, moments, now)
     return [
         _repeated(stored[given.review_id], learner_id, given)
         if given.review_id in stored
@@ -284,10 +285,14 @@ def _locked_progress(learner_id: int, card_ids: Collection[int]) -> dict[int, Ca
     return {row.card_id: row for row in rows.filter(learner_id=learner_id, card_id__in=card_ids)}
 
 
-def _store_answers(learner: LearnerSettings, new: Sequence[Given], client_now: datetime | None) -> dict[UUID, Result]:
+def _claims(answers: Iterable[Given]) -> client_clock.Claims:
+    return {given.review_id: given.reviewed_at for given in answers}
+
+
+def _store_answers(
+    learner: LearnerSettings, new: Sequence[Given], moments: Mapping[UUID, Moment | Invalid], now: datetime
+) -> dict[UUID, Result]:
     """Judge answers under ids that are not in use, and store those that may be. The result of each, by its id."""
-    now = timezone.now()
-    moments = _moments(new, client_now, now)
     cards = {card.pk: card for card in share_rows(MemoCard, {given.card_id for given in new})}
     results: dict[UUID, Result] = {}
     accepted: list[_Accepted] = []
@@ -304,7 +309,7 @@ def _store_answers(learner: LearnerSettings, new: Sequence[Given], client_now: d
     return results
 
 
-def _accept(given: Given, moment: _Moment | Invalid, cards: Mapping[int, MemoCard]) -> _Accepted:
+def _accept(given: Given, moment: Moment | Invalid, cards: Mapping[int, MemoCard]) -> _Accepted:
     if isinstance(moment, Invalid):
         raise moment
     if given.card_id not in cards:
@@ -385,7 +390,7 @@ def _review(learner_id: int, item: _Accepted, step: _Step, now: datetime) -> Rev
         # By this Rated.clamped knows it again, so no other claim may be the same.
         received_at = moment.at
     elif given.reviewed_at is not None:
-        received_at = max(now, moment.at + _TICK)
+        received_at = max(now, moment.at + TICK)
     return Review(
         id=given.review_id,
         learner_id=learner_id,
@@ -410,49 +415,6 @@ def _insert_reviews(reviews: Collection[Review]) -> None:
         if getattr(error.__cause__, "sqlstate", None) == "23505":
             raise ReviewIdReused from error
         raise
-
-
-def _moments(answers: Sequence[Given], client_now: datetime | None, now: datetime) -> dict[UUID, _Moment | Invalid]:
-    """When each answer was given by the hub's clock, at the latest now. One offset holds for all."""
-    offset = _offset(answers, client_now, now)
-    moments: dict[UUID, _Moment | Invalid] = {}
-    corrected: list[tuple[datetime, int, UUID]] = []
-    for place, given in enumerate(answers):
-        try:
-            corrected.append((_corrected(given.reviewed_at, offset, now), place, given.review_id))
-        except Invalid as refusal:
-            moments[given.review_id] = refusal
-    ceiling = now
-    for moment, _place, key in sorted(corrected, reverse=True):
-        moments[key] = _Moment(min(moment, ceiling), clamped=moment > ceiling)
-        if moment > ceiling:
-            ceiling -= _TICK
-    return moments
-
-
-def _offset(answers: Sequence[Given], client_now: datetime | None, now: datetime) -> timedelta:
-    """By how much the client's clock is behind. Where no time is claimed, nobody asks the clock."""
-    if client_now is None or all(given.reviewed_at is None for given in answers):
-        return timedelta(0)
-    _require_sane("client_now", client_now)
-    return now - client_now
-
-
-def _corrected(claimed: datetime | None, offset: timedelta, now: datetime) -> datetime:
-    """When the answer was given by the hub's clock, which may yet lie in the future."""
-    if claimed is None:
-        return now
-    _require_sane("reviewed_at", claimed)
-    if claimed + offset < _EARLIEST:
-        raise Invalid({"reviewed_at": [_("By client_now this is before the year 2000. Set the clock of the device.")]})
-    return claimed.astimezone(UTC) + offset
-
-
-def _require_sane(name: str, moment: datetime) -> None:
-    if moment < _EARLIEST:
-        raise Invalid({name: [_("This is before the year 2000. Set the clock of the device.")]})
-    if moment >= _LATEST:
-        raise Invalid({name: [_("This is after the year 2999. Set the clock of the device.")]})
 
 
 def _state_at(card: MemoCard, moment: datetime) -> CardState:

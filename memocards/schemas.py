@@ -256,7 +256,8 @@ class RateIn(Strict):
     reviewed_at: MomentText | None = Field(None, description="When the learner answered. Left out: now.")
     client_now: MomentText | None = Field(
         None,
-        description="The client's clock as it sends this: the difference to the hub's corrects `reviewed_at`.",
+        description="The client's clock as it sends this. Where it differs from the hub's by more than a slow line "
+        "explains (slow by a minute or more, or fast), `reviewed_at` is corrected by the difference.",
     )
     duration_ms: Annotated[int, Field(ge=0, le=2**31 - 1)] | None = None
 
