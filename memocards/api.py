@@ -3,6 +3,8 @@
 A view is one transaction: it asks who calls, calls one service, notes in the history what that changed, and answers.
 """
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 from django.contrib.admin.models import CHANGE, DELETION
@@ -12,11 +14,12 @@ from django.utils.translation import gettext as _
 from ninja import PatchDict, Query, Router, Status
 
 from memocards import cards, questions, rating, topics
-from memocards.errors import DomainError, NotFound
+from memocards.errors import DomainError, NotFound, PreconditionFailed
 from memocards.explaining import requesting
 from memocards.history import log_addition, log_change, log_rows
 from memocards.models import MemoCard, Question, Topic
 from memocards.schemas import (
+    ApprovalIn,
     CardIn,
     CardOut,
     CardPage,
@@ -38,12 +41,16 @@ from memocards.schemas import (
     UndoIn,
     UndoneOut,
 )
+from memocards.topics import lock_with_topic
+from memocards.versions import changed_rows, with_versions
+from memocards.writing import lock_row
 from publish.transactions import in_transaction
 from studyhub.authentication import learner_auth, learner_of, require_permission, staff_auth
 from studyhub.problems import problems
 from studyhub.throttling import rating_throttle
 
 M = TypeVar("M", bound=Model)
+R = TypeVar("R", Question, MemoCard)
 
 topics_router = Router(auth=staff_auth, tags=["topics"])
 questions_router = Router(auth=staff_auth, tags=["questions"])
@@ -54,6 +61,7 @@ EXPLANATION = ("explanation", "explanation_status", "needs_review")
 
 READ = problems(401, 403, 422, 503)
 WRITE = problems(401, 403, 404, 409, 422, 503)
+CHANGE_ROW = problems(401, 403, 404, 409, 412, 422, 503)
 
 
 # Topics
@@ -84,7 +92,7 @@ def read_topic(request: HttpRequest, topic_id: Id) -> Topic:
 @in_transaction
 def update_topic(request: HttpRequest, topic_id: Id, body: PatchDict[TopicIn]) -> Topic:
     user_id = require_permission(request, "memocards.change_topic")
-    before = _get(Topic, topic_id)
+    before = lock_row(Topic, topic_id)
     topic = topics.update_topic(topic_id=topic_id, changes=body)
     log_change(before, topic, body, user_id=user_id)
     return topic
@@ -95,7 +103,7 @@ def update_topic(request: HttpRequest, topic_id: Id, body: PatchDict[TopicIn]) -
 def delete_topic(request: HttpRequest, topic_id: Id, cascade: bool = False) -> Status[None]:
     """Refused with 409 while it has questions or cards, unless `cascade` asks to delete them too."""
     user_id = require_permission(request, "memocards.delete_topic")
-    before = _get(Topic, topic_id)
+    before = lock_row(Topic, topic_id)
     topics.delete_topic(topic_id=topic_id, cascade=cascade)
     if before.deleted_at is None:
         done = _("Deleted with all content.") if cascade else _("Deleted.")
@@ -108,7 +116,7 @@ def delete_topic(request: HttpRequest, topic_id: Id, cascade: bool = False) -> S
 def restore_topic(request: HttpRequest, topic_id: Id) -> Topic:
     """Brings back what was deleted together with the topic, and nothing else."""
     user_id = require_permission(request, "memocards.delete_topic")
-    before = _get(Topic, topic_id)
+    before = lock_row(Topic, topic_id)
     topic = topics.restore_topic(topic_id=topic_id)
     if before.deleted_at is not None:
         log_rows(Topic, [topic_id], user_id=user_id, flag=CHANGE, message=_("Restored."))
@@ -121,12 +129,12 @@ def restore_topic(request: HttpRequest, topic_id: Id) -> Topic:
 @questions_router.get("", response={200: QuestionPage, **READ}, summary="List questions")
 def list_questions(request: HttpRequest, query: Query[ContentQuery]) -> dict[str, Any]:
     require_permission(request, "memocards.view_question")
-    return _page(_content(Question.objects.all(), query), query)
+    return _page(_content(with_versions(Question.objects.all()), query), query)
 
 
 @questions_router.post("", response={201: QuestionOut, **WRITE}, summary="Create a question")
 @in_transaction
-def create_question(request: HttpRequest, body: QuestionIn) -> Status[Question]:
+def create_question(request: HttpRequest, body: QuestionIn) -> Status[Any]:
     """Left out, `needs_review` is false for whoever may approve questions, and true for everybody else."""
     author_id = require_permission(request, "memocards.add_question")
     waits = body.needs_review
@@ -136,14 +144,16 @@ def create_question(request: HttpRequest, body: QuestionIn) -> Status[Question]:
         require_permission(request, "memocards.approve_question")
     question = questions.create_question(**{**body.dict(), "needs_review": waits}, author_id=author_id)
     log_addition(question, user_id=author_id)
-    return Status(201, question)
+    return Status(201, _reviewed(Question, question.pk))
 
 
 @questions_router.post("/approve", response={200: ChangedOut, **WRITE}, summary="Approve questions")
 @in_transaction
-def approve_questions(request: HttpRequest, body: Ids) -> dict[str, list[int]]:
+def approve_questions(request: HttpRequest, body: ApprovalIn) -> dict[str, list[int]]:
+    """Each is approved as it was read, by its `version`. Where one that waits has changed since, none is: 409, with
+    `changed`."""
     reviewer_id = require_permission(request, "memocards.approve_question")
-    changed = questions.approve_questions(question_ids=body.ids, reviewer_id=reviewer_id)
+    changed = questions.approve_questions(versions=body.versions, reviewer_id=reviewer_id)
     log_rows(Question, changed, user_id=reviewer_id, flag=CHANGE, message=_("Approved."))
     return {"changed": changed}
 
@@ -160,20 +170,20 @@ def unapprove_questions(request: HttpRequest, body: Ids) -> dict[str, list[int]]
 @questions_router.get("/{question_id}", response={200: QuestionOut, **WRITE}, summary="Read a question")
 def read_question(request: HttpRequest, question_id: Id) -> Question:
     require_permission(request, "memocards.view_question")
-    return _get(Question, question_id)
+    return _reviewed(Question, question_id)
 
 
-@questions_router.patch("/{question_id}", response={200: QuestionOut, **WRITE}, summary="Change a question")
+@questions_router.patch("/{question_id}", response={200: QuestionOut, **CHANGE_ROW}, summary="Change a question")
 @in_transaction
 def update_question(request: HttpRequest, question_id: Id, body: PatchDict[QuestionFields]) -> Question:
     """An approved question waits for review again when somebody who may not approve changes what learners see of it."""
     user_id = require_permission(request, "memocards.change_question")
-    before = _get(Question, question_id)
+    before = _lock_to_change(request, Question, question_id, body)
     question = questions.update_question(
         question_id=question_id, changes=body, may_approve=_may_approve(request, Question)
     )
     log_change(before, question, [*body, "needs_review"], user_id=user_id)
-    return question
+    return _reviewed(Question, question_id)
 
 
 @questions_router.delete("/{question_id}", response={204: None, **WRITE}, summary="Delete a question")
@@ -193,7 +203,7 @@ def restore_question(request: HttpRequest, question_id: Id) -> Question:
     user_id = require_permission(request, "memocards.delete_question")
     changed = questions.restore_questions(question_ids=[question_id])
     log_rows(Question, changed, user_id=user_id, flag=CHANGE, message=_("Restored."))
-    return _get(Question, question_id)
+    return _reviewed(Question, question_id)
 
 
 @questions_router.put(
@@ -203,12 +213,12 @@ def restore_question(request: HttpRequest, question_id: Id) -> Question:
 def put_explanation(request: HttpRequest, question_id: Id, body: ExplanationIn) -> Question:
     """An approved question waits for review again when somebody who may not approve changes its explanation."""
     user_id = require_permission(request, "memocards.change_question")
-    before = _get(Question, question_id)
+    before = _lock_to_change(request, Question, question_id)
     question = questions.set_explanation(
         question_id=question_id, body=body.body, may_approve=_may_approve(request, Question)
     )
     log_change(before, question, EXPLANATION, user_id=user_id)
-    return question
+    return _reviewed(Question, question_id)
 
 
 @questions_router.delete(
@@ -219,10 +229,10 @@ def delete_explanation(request: HttpRequest, question_id: Id) -> Question:
     """Withdraws a request for one, too. An approved question waits for review again when somebody who may not approve
     takes its explanation away."""
     user_id = require_permission(request, "memocards.change_question")
-    before = _get(Question, question_id)
+    before = _lock_to_change(request, Question, question_id)
     question = questions.clear_explanation(question_id=question_id, may_approve=_may_approve(request, Question))
     log_change(before, question, EXPLANATION, user_id=user_id)
-    return question
+    return _reviewed(Question, question_id)
 
 
 @questions_router.post(
@@ -234,11 +244,11 @@ def request_explanation(request: HttpRequest, question_id: Id) -> Question:
     except that a pause after a failed attempt is cut short. 409 where the question has an explanation, and where no
     endpoint is set that could write one."""
     user_id = require_permission(request, "memocards.change_question")
-    before = _get(Question, question_id)
+    before = lock_row(Question, question_id)
     question = requesting.request_explanation(question_id=question_id)
     if question.updated_at != before.updated_at:
         log_rows(Question, [question_id], user_id=user_id, flag=CHANGE, message=_("Explanation asked for."))
-    return question
+    return _reviewed(Question, question_id)
 
 
 # Study cards
@@ -247,24 +257,26 @@ def request_explanation(request: HttpRequest, question_id: Id) -> Question:
 @cards_router.get("", response={200: CardPage, **READ}, summary="List cards")
 def list_cards(request: HttpRequest, query: Query[ContentQuery]) -> dict[str, Any]:
     require_permission(request, "memocards.view_memocard")
-    return _page(_content(MemoCard.objects.all(), query), query)
+    return _page(_content(with_versions(MemoCard.objects.all()), query), query)
 
 
 @cards_router.post("", response={201: CardOut, **WRITE}, summary="Create a card")
 @in_transaction
-def create_card(request: HttpRequest, body: CardIn) -> Status[MemoCard]:
+def create_card(request: HttpRequest, body: CardIn) -> Status[Any]:
     """A new card waits for review."""
     author_id = require_permission(request, "memocards.add_memocard")
     card = cards.create_card(author_id=author_id, **body.dict())
     log_addition(card, user_id=author_id)
-    return Status(201, card)
+    return Status(201, _reviewed(MemoCard, card.pk))
 
 
 @cards_router.post("/approve", response={200: ChangedOut, **WRITE}, summary="Approve cards")
 @in_transaction
-def approve_cards(request: HttpRequest, body: Ids) -> dict[str, list[int]]:
+def approve_cards(request: HttpRequest, body: ApprovalIn) -> dict[str, list[int]]:
+    """Each is approved as it was read, by its `version`. Where one that waits has changed since, none is: 409, with
+    `changed`."""
     reviewer_id = require_permission(request, "memocards.approve_memocard")
-    changed = cards.approve_cards(card_ids=body.ids, reviewer_id=reviewer_id)
+    changed = cards.approve_cards(versions=body.versions, reviewer_id=reviewer_id)
     log_rows(MemoCard, changed, user_id=reviewer_id, flag=CHANGE, message=_("Approved."))
     return {"changed": changed}
 
@@ -278,15 +290,15 @@ def unapprove_cards(request: HttpRequest, body: Ids) -> dict[str, list[int]]:
     return {"changed": changed}
 
 
-@cards_router.patch("/{card_id}", response={200: CardOut, **WRITE}, summary="Change a card")
+@cards_router.patch("/{card_id}", response={200: CardOut, **CHANGE_ROW}, summary="Change a card")
 @in_transaction
 def update_card(request: HttpRequest, card_id: Id, body: PatchDict[CardIn]) -> MemoCard:
     """An approved card waits for review again when somebody who may not approve changes what learners see of it."""
     user_id = require_permission(request, "memocards.change_memocard")
-    before = _get(MemoCard, card_id)
+    before = _lock_to_change(request, MemoCard, card_id, body)
     card = cards.update_card(card_id=card_id, changes=body, may_approve=_may_approve(request, MemoCard))
     log_change(before, card, [*body, "needs_review"], user_id=user_id)
-    return card
+    return _reviewed(MemoCard, card_id)
 
 
 @cards_router.delete("/{card_id}", response={204: None, **WRITE}, summary="Delete a card")
@@ -306,7 +318,7 @@ def restore_card(request: HttpRequest, card_id: Id) -> MemoCard:
     user_id = require_permission(request, "memocards.delete_memocard")
     changed = cards.restore_cards(card_ids=[card_id])
     log_rows(MemoCard, changed, user_id=user_id, flag=CHANGE, message=_("Restored."))
-    return _get(MemoCard, card_id)
+    return _reviewed(MemoCard, card_id)
 
 
 @cards_router.post(
@@ -344,6 +356,27 @@ def undo_review(request: HttpRequest, card_id: Id, body: UndoIn | None = None) -
 
 def _may_approve(request: HttpRequest, model: type[Question | MemoCard]) -> bool:
     return request.user.has_perm(f"memocards.approve_{model._meta.model_name}")
+
+
+def _lock_to_change(
+    request: HttpRequest, model: type[R], key: int, changes: Mapping[str, Any] = MappingProxyType({})
+) -> R:
+    """The row as it is before these changes. Whoever is changing it is waited for first, so that what is compared with
+    it is one's own change alone. Raises NotFound, Conflict; PreconditionFailed where `If-Match` names another content.
+    """
+    row = lock_with_topic(model, key, changes)
+    if_match = request.headers.get("If-Match", "*").strip()
+    if if_match != "*" and (rows := changed_rows(model, {key: if_match.strip('"')})):
+        raise PreconditionFailed(rows)
+    return row
+
+
+def _reviewed(model: type[R], key: int) -> R:
+    """A question or card as it is answered, with its version."""
+    row: R | None = with_versions(model._base_manager.filter(pk=key)).first()
+    if row is None:
+        raise NotFound(str(model._meta.verbose_name), key)
+    return row
 
 
 def _get(model: type[M], key: int) -> M:

@@ -14,8 +14,9 @@ from django.utils.translation import gettext as _
 from memocards.errors import Conflict, Invalid
 from memocards.models import CardProgress, MemoCard
 from memocards.review import IN_THE_PILE, NEVER_SENT_BACK, UNAPPROVED, UNCLAIMED, loses_approval, sent_back
-from memocards.topics import require_open_topics
-from memocards.writing import change_rows, lock_keys, lock_row, refusal, save_valid
+from memocards.topics import lock_with_topic, require_open_topics
+from memocards.versions import lock_as_read
+from memocards.writing import change_rows, lock_keys, refusal, save_valid, update_rows
 from publish.services import enqueue_card_progress_publish, enqueue_card_publish
 from publish.transactions import in_transaction
 
@@ -39,9 +40,7 @@ def update_card(*, card_id: int, changes: Mapping[str, Any], may_approve: bool =
     A card that was sent back to its author waits for a reviewer again. So does an approved one of which learners would
     see something else, unless whoever changes it may approve it.
     """
-    if changes.get("topic_id") is not None:
-        require_open_topics([changes["topic_id"]])
-    card = lock_row(MemoCard, card_id)
+    card = lock_with_topic(MemoCard, card_id, changes)
     if card.deleted_at:
         raise Conflict(_("This card is deleted. Restore it first."))
     moves = changes.get("topic_id", card.topic_id) != card.topic_id
@@ -56,11 +55,17 @@ def update_card(*, card_id: int, changes: Mapping[str, Any], may_approve: bool =
     return card
 
 
-def approve_cards(*, card_ids: Collection[int], reviewer_id: int | None) -> list[int]:
-    """Let these cards be seen. Returns the primary keys that changed; a constant number of statements."""
-    return _change(
-        card_ids,
-        Q(needs_review=True, deleted_at__isnull=True),
+@in_transaction
+def approve_cards(*, versions: Mapping[int, str], reviewer_id: int | None) -> list[int]:
+    """Let these cards be seen as they were read: primary key → the version that the reviewer had before them.
+
+    Returns the primary keys that changed; a constant number of statements. Raises ChangedSince where one that waits is
+    another by now, whoever changed it; then none is approved.
+    """
+    waiting = lock_as_read(MemoCard, versions, Q(needs_review=True, deleted_at__isnull=True))
+    update_rows(
+        MemoCard,
+        waiting,
         {
             "needs_review": False,
             "reviewed_by_id": reviewer_id,
@@ -70,6 +75,8 @@ def approve_cards(*, card_ids: Collection[int], reviewer_id: int | None) -> list
             **UNCLAIMED,
         },
     )
+    enqueue_card_publish(*waiting)
+    return waiting
 
 
 def unapprove_cards(*, card_ids: Collection[int]) -> list[int]:

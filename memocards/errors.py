@@ -1,10 +1,13 @@
 """What the services refuse: each error is a sentence for whoever asked. studyhub/problems.py gives it a status."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
+from typing import Final
 from uuid import UUID
 
 from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
 
 
 class DomainError(Exception):
@@ -44,6 +47,38 @@ class TopicHasContent(Conflict):
             )
             % {"questions": questions, "cards": cards}
         )
+
+
+@dataclass(frozen=True)
+class ChangedRow:
+    """A row that is no longer as it was read. `fields`: column → its name on a page, of what changed."""
+
+    key: int
+    name: str
+    fields: Mapping[str, str]
+
+    def __str__(self) -> str:
+        return f"“{self.name}” ({', '.join(self.fields.values())})" if self.fields else f"“{self.name}”"
+
+
+class ChangedSince(Conflict):
+    """Rows are no longer as they were read, so nothing was done to any."""
+
+    NAMED: Final = 10
+
+    def __init__(self, rows: Sequence[ChangedRow]) -> None:
+        self.rows = list(rows)
+        names = ", ".join(map(str, self.rows[: self.NAMED])) + (" …" if len(self.rows) > self.NAMED else "")
+        sentence = ngettext(
+            "%(count)d row has changed since it was read, so nothing was done: %(names)s. Read it again.",
+            "%(count)d rows have changed since they were read, so nothing was done: %(names)s. Read them again.",
+            len(self.rows),
+        )
+        super().__init__(sentence % {"count": len(self.rows), "names": names})
+
+
+class PreconditionFailed(ChangedSince):
+    """The same, of a request that names in If-Match what it is about."""
 
 
 class WaitsForReview(Conflict):

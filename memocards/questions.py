@@ -12,8 +12,9 @@ from memocards.errors import Conflict, Invalid
 from memocards.explaining import requesting
 from memocards.models import ExplanationStatus, Question
 from memocards.review import IN_THE_PILE, NEVER_SENT_BACK, UNAPPROVED, UNCLAIMED, loses_approval, sent_back
-from memocards.topics import require_open_topics
-from memocards.writing import change_rows, lock_row, refusal, save_valid
+from memocards.topics import lock_with_topic, require_open_topics
+from memocards.versions import lock_as_read
+from memocards.writing import change_rows, refusal, save_valid, update_rows
 from publish.services import enqueue_question_publish
 from publish.transactions import in_transaction
 
@@ -43,9 +44,7 @@ def update_question(*, question_id: int, changes: Mapping[str, Any], may_approve
     A question that was sent back to its author waits for a reviewer again. So does an approved one of which learners
     would see something else, its explanation included, unless whoever changes it may approve it.
     """
-    if changes.get("topic_id") is not None:
-        require_open_topics([changes["topic_id"]])
-    question = lock_row(Question, question_id)
+    question = lock_with_topic(Question, question_id, changes)
     if question.deleted_at:
         raise Conflict(_("This question is deleted. Restore it first."))
     content = requesting.content_of(question)
@@ -99,11 +98,17 @@ def clear_explanation(*, question_id: int, may_approve: bool = True) -> Question
     )
 
 
-def approve_questions(*, question_ids: Collection[int], reviewer_id: int | None = None) -> list[int]:
-    """Let these questions be seen. Returns the primary keys that changed; a constant number of statements."""
-    return _change(
-        question_ids,
-        Q(needs_review=True, deleted_at__isnull=True),
+@in_transaction
+def approve_questions(*, versions: Mapping[int, str], reviewer_id: int | None) -> list[int]:
+    """Let these questions be seen as they were read: primary key → the version that the reviewer had before them.
+
+    Returns the primary keys that changed; a constant number of statements. Raises ChangedSince where one that waits is
+    another by now, whoever changed it; then none is approved.
+    """
+    waiting = lock_as_read(Question, versions, Q(needs_review=True, deleted_at__isnull=True))
+    update_rows(
+        Question,
+        waiting,
         {
             "needs_review": False,
             "reviewed_by_id": reviewer_id,
@@ -112,6 +117,8 @@ def approve_questions(*, question_ids: Collection[int], reviewer_id: int | None 
             **UNCLAIMED,
         },
     )
+    enqueue_question_publish(*waiting)
+    return waiting
 
 
 def unapprove_questions(*, question_ids: Collection[int]) -> list[int]:

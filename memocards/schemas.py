@@ -5,7 +5,15 @@ from typing import Annotated, Any, Literal
 from uuid import UUID
 
 from ninja import Schema
-from pydantic import AfterValidator, AwareDatetime, BeforeValidator, ConfigDict, Field, StringConstraints
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    model_validator,
+)
 
 from memocards.models import TEXT_LIMIT
 from memocards.rating import CardState, Rated
@@ -28,6 +36,12 @@ def _only_text(value: object) -> object:
     if not isinstance(value, str):
         raise ValueError("This must be a text.")
     return value
+
+
+def _each_once(rows: list["ReadRow"]) -> list["ReadRow"]:
+    if len({row.id for row in rows}) < len(rows):
+        raise ValueError("Name each row once.")
+    return rows
 
 
 def _as_outcome(value: object) -> object:
@@ -132,7 +146,16 @@ class QuestionIn(QuestionFields):
     )
 
 
-class QuestionOut(Schema):
+class Versioned(Schema):
+    """A row with what names its content."""
+
+    version: str = Field(
+        description="Names the content as learners would see it. Send it to approve what was read, or as `If-Match`.",
+        examples=["5f1d7a84e2c0b3965f1d7a84e2c0b396-0a1b2c3d4e5f60718293"],
+    )
+
+
+class QuestionOut(Versioned):
     model_config = _example(
         {
             "id": 12,
@@ -143,6 +166,7 @@ class QuestionOut(Schema):
             "source": "Atlas",
             "external_id": "geo-q-01",
             "needs_review": False,
+            "version": "0d34c6a18e7f25b90d34c6a18e7f25b9-1a2b3c4d5e6f708192a3b4c5",
             "explanation": "**Canberra** was planned as a capital.",
             "explanation_status": "ready",
             "explanation_attempts": 1,
@@ -196,7 +220,7 @@ class CardIn(Strict):
     external_id: ShortText = ""
 
 
-class CardOut(Schema):
+class CardOut(Versioned):
     model_config = _example(
         {
             "id": 42,
@@ -207,6 +231,7 @@ class CardOut(Schema):
             "tags": ["capitals"],
             "external_id": "geo-001",
             "needs_review": True,
+            "version": "5f1d7a84e2c0b3965f1d7a84e2c0b396-0a1b2c3d4e5f60718293",
             "reviewed_at": None,
             "deleted_at": None,
             "created_at": "2026-01-05T09:00:00Z",
@@ -232,6 +257,33 @@ class Ids(Strict):
     model_config = _example({"ids": [42, 43]})
 
     ids: Annotated[list[Id], Field(min_length=1, max_length=10_000)]
+
+
+class ReadRow(Strict):
+    id: Id
+    version: Annotated[str, StringConstraints(min_length=1, max_length=200), Plain] = Field(
+        description="As it came with the row that was read."
+    )
+
+
+class ApprovalIn(Strict):
+    model_config = _example({"items": [{"id": 42, "version": "5f1d7a84e2c0b3965f1d7a84e2c0b396-0a1b2c3d4e5f60718293"}]})
+
+    items: Annotated[list[ReadRow], Field(min_length=1, max_length=10_000), AfterValidator(_each_once)]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _not_blindly(cls, body: Any) -> Any:
+        if isinstance(body, dict) and "ids" in body:
+            raise ValueError(
+                'An approval is of what was read. Send {"items": [{"id": …, "version": …}]}, '
+                "each with the `version` that came with the row."
+            )
+        return body
+
+    @property
+    def versions(self) -> dict[int, str]:
+        return {row.id: row.version for row in self.items}
 
 
 class ChangedOut(Schema):

@@ -1,7 +1,7 @@
 """Topics: create, edit, delete, restore. Each function is one transaction that locks, writes and enqueues."""
 
 from collections.abc import Collection, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 from django.db import IntegrityError
 from django.db.models import Q
@@ -13,6 +13,8 @@ from memocards.models import MemoCard, Question, Topic
 from memocards.writing import lock_keys, lock_row, refusal, save_valid, share_rows
 from publish.services import enqueue_card_publish, enqueue_question_publish, enqueue_topic_publish
 from publish.transactions import in_transaction
+
+M = TypeVar("M", Question, MemoCard)
 
 
 @in_transaction
@@ -66,6 +68,14 @@ def restore_topic(*, topic_id: int) -> Topic:
     topic.deleted_at = None
     _write_deleted_at(topic, questions, cards)
     return topic
+
+
+def lock_with_topic(model: type[M], key: int, changes: Mapping[str, Any]) -> M:
+    """A question or card as it is before these changes, locked until the transaction ends. The topic that they put it
+    under comes first, as the lock order has it. Raises NotFound; Conflict for the topic."""
+    if changes.get("topic_id") is not None:
+        require_open_topics([changes["topic_id"]])
+    return lock_row(model, key)
 
 
 def require_open_topics(topic_ids: Collection[int]) -> None:

@@ -39,8 +39,13 @@ def change_rows(model: type[models.Model], keys: Collection[int], where: Q, chan
     """Lock those of these rows that match, update them, and return their primary keys, which alone still name them:
     `where` may no longer match after the update. Two statements, however many rows."""
     pinned = lock_keys(model, Q(pk__in=keys) & where)
-    model._base_manager.filter(pk__in=pinned).update(**changes, updated_at=timezone.now())
+    update_rows(model, pinned, changes)
     return pinned
+
+
+def update_rows(model: type[models.Model], keys: Collection[int], changes: Mapping[str, Any]) -> None:
+    """Update these rows, which the caller has locked."""
+    model._base_manager.filter(pk__in=keys).update(**changes, updated_at=timezone.now())
 
 
 def save_valid(row: models.Model, changes: Mapping[str, Any]) -> None:

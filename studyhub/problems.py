@@ -65,6 +65,8 @@ _DATABASE_STATES = {
 _KNOWN: tuple[tuple[type[Exception], int, str], ...] = (
     (errors.NotFound, 404, "not-found"),
     (errors.TopicHasContent, 409, "topic-has-content"),
+    (errors.PreconditionFailed, 412, "changed-since-read"),
+    (errors.ChangedSince, 409, "changed-since-read"),
     (errors.WaitsForReview, 409, "card-waits-for-review"),
     (errors.ReviewIdReused, 409, "review-id-reused"),
     (errors.Conflict, 409, "conflict"),
@@ -97,6 +99,7 @@ TITLES = {
     405: "Method Not Allowed",
     409: "Conflict",
     410: "Gone",
+    412: "Precondition Failed",
     413: "Content Too Large",
     422: "Unprocessable Content",
     429: "Too Many Requests",
@@ -152,6 +155,8 @@ def _particulars(error: Exception) -> dict[str, Any]:
     match error:
         case errors.Invalid():
             return {"errors": error.fields}
+        case errors.ChangedSince():
+            return {"changed": [{"id": row.key, "fields": list(row.fields)} for row in error.rows]}
         case InvalidParameter():
             return {"errors": {error.name: [str(error)]}}
         case MalformedCursor():
@@ -202,6 +207,13 @@ def response(body: Mapping[str, Any]) -> JsonResponse:
     return JsonResponse(body, status=body["status"], content_type=CONTENT_TYPE, headers=headers_for(body))
 
 
+class Changed(Schema):
+    """A row that is no longer as it was read."""
+
+    id: int = Field(examples=[42])
+    fields: list[str] = Field(examples=[["front", "tags"]], description="What changed; empty where `version` is none.")
+
+
 class Problem(Schema):
     """RFC 9457 problem+json."""
 
@@ -210,6 +222,7 @@ class Problem(Schema):
     status: int = Field(examples=[404])
     detail: str = Field(description="A sentence for a person.", examples=["There is no memo card 42."])
     errors: dict[str, list[str]] | None = Field(None, description="Field → sentences, where fields are wrong.")
+    changed: list[Changed] | None = Field(None, description="The rows that changed since they were read.")
 
 
 def problems(*statuses: int) -> dict[Any, Any]:

@@ -1,7 +1,8 @@
 """The page that asks before an action, and says what viewers will see change."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from hashlib import sha256
 from typing import Any
 
 from django import forms
@@ -12,11 +13,15 @@ from django.db.models.functions import MD5, Cast, Concat
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 
+from memocards.admin.choosing import as_read
+
 
 class AskingActionForm(ActionForm):
     """The form of a list of which every action asks first. Whoever posts without it has made up their mind."""
 
     ask = forms.CharField(label="", widget=forms.HiddenInput, initial="1", required=False)
+    # The rows of the page as it shows them.
+    read = forms.CharField(label="", widget=forms.HiddenInput, required=False)
 
 
 TAKE_AWAY = {"unapprove", "delete_selected", "delete_with_content"}
@@ -25,13 +30,15 @@ TAKE_AWAY = {"unapprove", "delete_selected", "delete_with_content"}
 @dataclass(frozen=True)
 class Question:
     """What is asked. `sentences`: what viewers will see change. `at_stake`: what that holds for; when it differs by the
-    time of the answer, it is asked again. `form`: what the action needs to know besides."""
+    time of the answer, it is asked again. `form`: what the action needs to know besides. `carried`: what the answer
+    brings back, by name."""
 
     title: Any
     question: str
     sentences: Sequence[str]
     at_stake: str
     form: forms.Form | None = field(default=None)
+    carried: Mapping[str, str] = field(default_factory=dict)
 
 
 def at_stake(model: type[Model], keys: Collection[int]) -> str:
@@ -40,6 +47,12 @@ def at_stake(model: type[Model], keys: Collection[int]) -> str:
     rows = model._base_manager.filter(pk__in=keys)
     digest = rows.aggregate(digest=MD5(StringAgg(version, ",", order_by="pk")))["digest"]
     return f"{len(keys)}-{digest}"
+
+
+def content_at_stake(versions: Mapping[int, str]) -> str:
+    """How many rows these are, and a digest of their content."""
+    digest = sha256(as_read(dict(sorted(versions.items()))).encode()).hexdigest()
+    return f"{len(versions)}-{digest}"
 
 
 def confirmed(request: HttpRequest, at_stake: str) -> bool:
@@ -54,6 +67,7 @@ def ask(request: HttpRequest, model_admin: Any, action: str, question: Question)
         "question": question.question,
         "sentences": question.sentences,
         "form": question.form,
+        "carried": question.carried,
         "action": action,
         "takes_away": action in TAKE_AWAY,
         "confirmed": question.at_stake,

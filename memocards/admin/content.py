@@ -1,6 +1,6 @@
 """The pages of topics, questions and cards."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from django import forms
@@ -202,8 +202,8 @@ class QuestionAdmin(ImportingAdmin, ExplainedAdmin):
     def update(self, request: HttpRequest, key: int, changes: dict[str, Any]) -> None:
         update_question(key, changes, may_approve=self.has_approve_permission(request))
 
-    def approve_rows(self, request: HttpRequest, keys: list[int]) -> list[int]:
-        return questions.approve_questions(question_ids=keys, reviewer_id=user_id(request))
+    def approve_rows(self, request: HttpRequest, versions: Mapping[int, str]) -> list[int]:
+        return questions.approve_questions(versions=versions, reviewer_id=user_id(request))
 
     def unapprove_rows(self, keys: list[int]) -> list[int]:
         return questions.unapprove_questions(question_ids=keys)
@@ -334,8 +334,8 @@ class MemoCardAdmin(ImportingAdmin, ReviewedAdmin):
     def update(self, request: HttpRequest, key: int, changes: dict[str, Any]) -> None:
         cards.update_card(card_id=key, changes=changes, may_approve=self.has_approve_permission(request))
 
-    def approve_rows(self, request: HttpRequest, keys: list[int]) -> list[int]:
-        return cards.approve_cards(card_ids=keys, reviewer_id=user_id(request))
+    def approve_rows(self, request: HttpRequest, versions: Mapping[int, str]) -> list[int]:
+        return cards.approve_cards(versions=versions, reviewer_id=user_id(request))
 
     def unapprove_rows(self, keys: list[int]) -> list[int]:
         return cards.unapprove_cards(card_ids=keys)

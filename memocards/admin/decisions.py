@@ -21,6 +21,7 @@ from memocards.admin.editing import update_question
 from memocards.errors import DomainError, Invalid
 from memocards.history import log_rows
 from memocards.review import Item, Key, held_by_another, lock_item, waits
+from memocards.versions import versions_of
 
 # Action → what it takes besides the permission to approve.
 NEEDS = {"approve": "", "send_back": "", "save": "change", "delete": "delete"}
@@ -195,10 +196,12 @@ def _save_edits(request: HttpRequest, key: Key, form: DeskForm) -> None:
 
 
 def _approve(key: Key, reviewer: int) -> None:
+    """The row is locked, as the reviewer saw it and edited it."""
+    versions = versions_of(key.model, [key.pk])
     if key.kind == "card":
-        cards.approve_cards(card_ids=[key.pk], reviewer_id=reviewer)
+        cards.approve_cards(versions=versions, reviewer_id=reviewer)
     else:
-        questions.approve_questions(question_ids=[key.pk], reviewer_id=reviewer)
+        questions.approve_questions(versions=versions, reviewer_id=reviewer)
 
 
 def _send_back(key: Key, reason: str, reviewer: int) -> str:

@@ -40,16 +40,17 @@ class DeskForm(ServiceForm):
     def differences(self) -> list[Difference]:
         found = []
         for name in self.fields:
-            seen = self.data.get(self[name].html_initial_name)
-            if seen is None or unix_lines(seen) == (now := self._reads_now(name)):
+            # A page that does not say what it showed has shown nothing.
+            seen = self.data.get(self[name].html_initial_name, "")
+            if unix_lines(seen) == (now := self._reads_now(name)):
                 continue
             # What the reviewer wrote themselves is no news: the answer to their saving it was lost.
             if not self._stands(name):
                 shown = [Truncator(text).chars(SHOWN) for text in (unix_lines(seen), now)]
                 found.append(Difference(str(self[name].label), *shown))
         for link in self._links():
-            seen = self.data.get(_seen(link))
-            if seen is not None and seen != _number(self.instance, link):
+            seen = self.data.get(_seen(link), "")
+            if seen != _number(self.instance, link):
                 shown = [_named(link, seen), _named(link, _number(self.instance, link))]
                 found.append(Difference(str(capfirst(link.verbose_name)), *shown))
         return found

@@ -45,7 +45,7 @@ class ServiceForm(BaseForm):
             for name in self.fields:
                 if name in self.changed_data:
                     self._refuse_a_conflict(name)
-                elif "_approve" in self.data and self._reads_otherwise(name):
+                elif "_approve" in self.data and not self._was_read(name):
                     self._refuse_unread(name)
                 elif name in self.cleaned_data:
                     self.cleaned_data[name] = getattr(self.instance, name)
@@ -89,6 +89,10 @@ class ServiceForm(BaseForm):
         """Whether the column is no longer what the editor saw."""
         seen = self.data.get(self[name].html_initial_name)
         return seen is not None and unix_lines(seen) != self._reads_now(name)
+
+    def _was_read(self, name: str) -> bool:
+        """Whether the page says that it showed the column as it is."""
+        return self[name].html_initial_name in self.data and not self._reads_otherwise(name)
 
     def _reads_now(self, name: str) -> str:
         bound = self[name]

@@ -1,5 +1,6 @@
 """Rows that are seen once somebody approved them: what a list does with any number of them at once."""
 
+from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar
 
 from django import forms
@@ -9,18 +10,23 @@ from django.core.exceptions import PermissionDenied
 from django.db.models import Count, Q, QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
+from django.utils import timezone
+from django.utils.dateparse import parse_datetime
 from django.utils.html import format_html
 from django.utils.translation import gettext as now
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext
 
-from memocards.admin.choosing import pin
+from memocards.admin.choosing import as_read, pin, versions_read
 from memocards.admin.columns import Published, published
-from memocards.admin.confirmation import AskingActionForm, Question, ask, at_stake, confirmed
+from memocards.admin.confirmation import AskingActionForm, Question, ask, at_stake, confirmed, content_at_stake
 from memocards.admin.filters import ReviewStateFilter
 from memocards.admin.forms import LIVE
 from memocards.admin.soft_deletion import SoftDeleteAdmin
+from memocards.errors import ChangedSince
 from memocards.models import Topic
+from memocards.topics import lock_with_topic
+from memocards.versions import changed_rows, lock_as_read, versions_of, with_versions
 from publish.moments import shown_moment
 
 SEEN = LIVE & Q(needs_review=False)
@@ -28,6 +34,11 @@ SEEN = LIVE & Q(needs_review=False)
 
 class MoveForm(forms.Form):
     topic = forms.ModelChoiceField(Topic.objects.filter(LIVE), label=_("New topic"))
+
+
+def applying(sentences: Iterable[str | int]) -> list[str]:
+    """Those of the sentences that apply; one that does not is empty, or the 0 that it would be about."""
+    return [str(sentence) for sentence in sentences if sentence] or [now("Viewers see no change.")]
 
 
 class ReviewedAdmin(SoftDeleteAdmin):
@@ -40,7 +51,7 @@ class ReviewedAdmin(SoftDeleteAdmin):
     # The name in the feed's catalogue, and that of the review desk.
     kind: ClassVar[str]
 
-    def approve_rows(self, request: HttpRequest, keys: list[int]) -> list[int]:
+    def approve_rows(self, request: HttpRequest, versions: Mapping[int, str]) -> list[int]:
         raise NotImplementedError
 
     def unapprove_rows(self, keys: list[int]) -> list[int]:
@@ -61,9 +72,7 @@ class ReviewedAdmin(SoftDeleteAdmin):
         return "ask" in request.POST
 
     def question(self, keys: list[int], title: Any, asked: str, *sentences: str | int, form: Any = None) -> Question:
-        """A sentence that does not apply is empty, or the 0 that it would be about."""
-        said = [str(sentence) for sentence in sentences if sentence]
-        return Question(title, asked, said or [now("Viewers see no change.")], at_stake(self.model, keys), form)
+        return Question(title, asked, applying(sentences), at_stake(self.model, keys), form)
 
     def count(self, keys: list[int], where: Q) -> int:
         return int(self.model._base_manager.filter(where, pk__in=keys).count())
@@ -72,24 +81,34 @@ class ReviewedAdmin(SoftDeleteAdmin):
 
     @admin.action(permissions=["approve"], description=_("Approve selected %(verbose_name_plural)s"))
     def approve(self, request: HttpRequest, queryset: QuerySet[Any]) -> HttpResponse | None:
+        """Of the rows that a page showed it approves what it showed. The others of all that match nobody has read; they
+        are approved as they were when the question was asked."""
         keys = pin(queryset)
-        if self.must_ask(request, keys):
-            return ask(request, self, "approve", self.approval_question(keys))
-        self.carry_out(request, keys, lambda keys: self.approve_rows(request, keys), _("Approved."), CHANGE)
+        present = versions_of(self.model, keys)
+        shown = {key: version for key, version in versions_read(request).items() if key in present}
+        versions = {**present, **shown} if request.POST.get("select_across") == "1" else shown
+        if len(versions) < len(keys):
+            unread = _("Nothing was done: choose the rows in the list, where you have them before you.")
+            self.message_user(request, unread, messages.ERROR)
+            return None
+        if changed := {key: version for key, version in shown.items() if version != present[key]}:
+            self.tell_refusal(request, ChangedSince(changed_rows(self.model, changed)))
+            return None
+        if not confirmed(request, content_at_stake(present)):
+            return ask(request, self, "approve", self.approval_question(request, present, shown))
+        self.carry_out(request, keys, lambda keys: self.approve_rows(request, versions), _("Approved."), CHANGE)
         return None
 
-    def approval_question(self, keys: list[int]) -> Question:
-        rows = self.model._base_manager.filter(pk__in=keys)
+    def approval_question(self, request: HttpRequest, present: Mapping[int, str], shown: Mapping[int, str]) -> Question:
+        rows = self.model._base_manager.filter(pk__in=list(present))
         counts = rows.aggregate(
             waiting=Count("pk", filter=LIVE & Q(needs_review=True)),
             sent_back=Count("pk", filter=LIVE & Q(needs_review=True, sent_back_at__isnull=False)),
         )
         waiting, sent_back = counts["waiting"], counts["sent_back"]
-        rest = len(keys) - waiting
-        return self.question(
-            keys,
-            _("Approve"),
-            ngettext("Approve %d row?", "Approve %d rows?", len(keys)) % len(keys),
+        rest = len(present) - waiting
+        sentences = [
+            self.changed_since(request, rows),
             waiting
             and ngettext("Viewers will show %d more row.", "Viewers will show %d more rows.", waiting) % waiting,
             sent_back
@@ -100,7 +119,30 @@ class ReviewedAdmin(SoftDeleteAdmin):
             )
             % sent_back,
             self.unaffected(rest) if waiting else "",
+        ]
+        return Question(
+            _("Approve"),
+            ngettext("Approve %d row?", "Approve %d rows?", len(present)) % len(present),
+            applying(sentences),
+            content_at_stake(present),
+            carried={"read": as_read(shown), "asked_at": timezone.now().isoformat()},
         )
+
+    def changed_since(self, request: HttpRequest, rows: QuerySet[Any]) -> str:
+        """Which of the rows that nobody has read changed since the question was asked before, if it was."""
+        asked_at = parse_datetime(request.POST.get("asked_at", ""))
+        if asked_at is None or asked_at.tzinfo is None:
+            return ""
+        changed = rows.filter(updated_at__gte=asked_at).order_by("pk")
+        if not (count := changed.count()):
+            return now("Nothing was done: the rows are no longer those of which you were asked.")
+        told = ngettext(
+            "Nothing was done: %(count)d row has changed since you were asked: %(names)s.",
+            "Nothing was done: %(count)d rows have changed since you were asked: %(names)s.",
+            count,
+        )
+        names = ", ".join(f"“{row}”" for row in changed[: ChangedSince.NAMED])
+        return told % {"count": count, "names": names + (" …" if count > ChangedSince.NAMED else "")}
 
     @admin.action(permissions=["approve"], description=_("Un-approve selected %(verbose_name_plural)s"))
     def unapprove(self, request: HttpRequest, queryset: QuerySet[Any]) -> HttpResponse | None:
@@ -198,6 +240,8 @@ class ReviewedAdmin(SoftDeleteAdmin):
         decides = change and ("_approve" in request.POST or "_unapprove" in request.POST)
         if decides and not self.has_approve_permission(request):
             raise PermissionDenied
+        if change and "_approve" in request.POST:
+            self.lock_as_shown(obj, form)
         was_approved = change and not obj.needs_review and not self.has_approve_permission(request)
         super().save_model(request, obj, form, change)
         if was_approved and self.count([obj.pk], Q(needs_review=True)):
@@ -205,9 +249,16 @@ class ReviewedAdmin(SoftDeleteAdmin):
             dropped = _("It waits for review again. Viewers drop it until it is approved.")
             self.message_user(request, dropped, messages.WARNING)
         if change and "_approve" in request.POST:
-            self.log_rows(request, self.approve_rows(request, [obj.pk]), CHANGE, str(_("Approved.")))
+            approved = self.approve_rows(request, versions_of(self.model, [obj.pk]))
+            self.log_rows(request, approved, CHANGE, str(_("Approved.")))
         if change and "_unapprove" in request.POST:
             self.log_rows(request, self.unapprove_rows([obj.pk]), CHANGE, str(_("Sent back to review.")))
+
+    def lock_as_shown(self, obj: Any, form: Any) -> None:
+        """See to it that the row stays as the form has just compared it with what its reviewer saw: what is approved
+        is that, with their own edits. Raises ChangedSince."""
+        lock_with_topic(self.model, obj.pk, form.changes())
+        lock_as_read(self.model, {obj.pk: obj.version}, Q())
 
     def render_change_form(
         self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any
@@ -231,14 +282,20 @@ class ReviewedAdmin(SoftDeleteAdmin):
 
     # The list
 
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
+        return with_versions(super().get_queryset(request))
+
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
         desk = reverse("admin:review") if self.has_approve_permission(request) else ""
         context = {"review_desk": desk, **(extra_context or {})}
         response = super().changelist_view(request, context)
-        changelist = getattr(response, "context_data", {}).get("cl")
-        if changelist is not None:
+        shown: dict[str, Any] = getattr(response, "context_data", {})
+        if "cl" in shown:
             # The list keeps the rows that it has read, so what is found out here is there when they are shown.
-            self.complete(list(changelist.result_list))
+            rows = list(shown["cl"].result_list)
+            self.complete(rows)
+            if form := shown["action_form"]:
+                form.fields["read"].initial = as_read({row.pk: row.version for row in rows})
         return response
 
     def complete(self, rows: list[Any]) -> None:

@@ -11,6 +11,7 @@ from playwright.sync_api import Dialog, Page, expect
 
 from memocards import cards
 from memocards.models import MemoCard
+from memocards.versions import versions_of
 from publish.models import PublishOutbox
 from tests.browser.conftest import Sitter, member_of_staff, reviewer
 from tests.factories import MemoCardFactory, QuestionFactory, TopicFactory, UserFactory
@@ -310,7 +311,7 @@ def test_what_somebody_types_stays_when_the_row_is_lost(sit_down: Sitter) -> Non
     page.goto(DESK)
     page.keyboard.press("e")
     page.keyboard.type("Answers ")
-    cards.approve_cards(card_ids=[first.pk], reviewer_id=None)
+    cards.approve_cards(versions=versions_of(MemoCard, [first.pk]), reviewer_id=None)
     page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
     page.keyboard.type("and dates")
     expect(page.get_by_role("alert")).to_contain_text("Somebody approved")

@@ -15,8 +15,10 @@ from django.urls import reverse
 from django.utils import timezone
 
 from memocards import cards, questions, topics
-from memocards.admin.confirmation import at_stake
+from memocards.admin.choosing import as_read
+from memocards.admin.confirmation import at_stake, content_at_stake
 from memocards.models import LearnerSettings, MemoCard, Question, Topic
+from memocards.versions import versions_of
 from publish.models import PublishedItem, PublishOutbox
 from tests.factories import (
     CardProgressFactory,
@@ -80,12 +82,19 @@ def opened(client: Client, page: str) -> dict[str, str]:
     return Form(client.get(page).content.decode()).data
 
 
-def act(client: Client, model: type[Model], action: str, *rows: Model, query: str = "", **extra: str) -> list[str]:
+def act(client: Client, model: Any, action: str, *rows: Model, query: str = "", **extra: str) -> list[str]:
     """Carry out an action of the list; returns what it told."""
-    response = client.post(
-        list_of(model) + query, {"action": action, "_selected_action": [row.pk for row in rows], **extra}
-    )
-    return told(response)
+    data = {"action": action, "_selected_action": [row.pk for row in rows], **extra}
+    if action == "approve" and "confirmed" not in extra:
+        data |= {"read": as_shown(*rows)}
+        html = client.post(list_of(model) + query, data).content.decode()
+        data |= {"confirmed": Form(html).data.get("confirmed", "")}
+    return told(client.post(list_of(model) + query, data))
+
+
+def as_shown(*rows: Any) -> str:
+    """What the list says that it shows of these rows."""
+    return as_read(versions_of(type(rows[0]), [row.pk for row in rows]))
 
 
 def token(*rows: Any) -> str:
@@ -361,9 +370,16 @@ def test_an_action_costs_the_same_for_5_and_for_500_rows(
     # Whatever is looked up once a process is looked up here.
     act(admin_client, model, "approve", first := factory.create(needs_review=True))
     first.delete()
-    yes = token(*rows)
+    versions = versions_of(model, [row.pk for row in rows])
+    yes = content_at_stake(versions) if action == "approve" else token(*rows)
+    given = {
+        "query": query,
+        "select_across": "1",
+        "confirmed": yes,
+        "read": as_read({rows[0].pk: versions[rows[0].pk]}),
+    }
     with django_assert_num_queries(statements):
-        sentences = act(admin_client, model, action, rows[0], query=query, select_across="1", confirmed=yes)
+        sentences = act(admin_client, model, action, rows[0], **given)
     assert f"{count} of {count} rows." in sentences[-1]
 
 

@@ -14,6 +14,7 @@ from django.utils import timezone
 from memocards import cards, questions
 from memocards.errors import Conflict, Invalid
 from memocards.models import CardProgress, MemoCard, Question
+from memocards.versions import versions_of
 from publish import relay
 from publish.models import PublishOutbox, SetAside, Subscriber
 from tests.factories import (
@@ -26,7 +27,7 @@ from tests.factories import (
 )
 from tests.memocards.outbox import told as outbox
 from tests.memocards.outbox import truth
-from tests.memocards.test_admin import Form, act, list_of, page_of, token, touches
+from tests.memocards.test_admin import Form, act, as_shown, list_of, page_of, token, touches
 
 pytestmark = pytest.mark.django_db
 own_transactions = pytest.mark.django_db(transaction=True)
@@ -34,7 +35,7 @@ own_transactions = pytest.mark.django_db(transaction=True)
 
 def asked(client: Client, model: Any, action: str, *rows: Any, query: str = "?state=live") -> str:
     """The page that the list's own form leads to."""
-    data = {"action": action, "ask": "1", "_selected_action": [row.pk for row in rows]}
+    data = {"action": action, "ask": "1", "read": as_shown(*rows), "_selected_action": [row.pk for row in rows]}
     html: str = client.post(list_of(model) + query, data).content.decode()
     return html
 
@@ -79,7 +80,8 @@ def test_an_action_says_what_viewers_will_see_change(
     ]
     CardProgressFactory.create(card=rows[3])
     before = list(MemoCard.objects.order_by("pk").values())
-    data = {"action": action, "ask": "1", "_selected_action": [row.pk for row in rows], "select_across": "0"}
+    chosen = [row.pk for row in rows]
+    data = {"action": action, "ask": "1", "read": as_shown(*rows), "_selected_action": chosen, "select_across": "0"}
     # The list shows what is deleted or what is not; a choice across both comes from none of its pages.
     with pytest.MonkeyPatch.context() as patched:
         from memocards.admin.filters import ReviewStateFilter
@@ -288,7 +290,7 @@ def test_leeches_explanations_and_approvals_have_columns(admin_client: Client, a
     leech, plain = MemoCardFactory.create(question=question, needs_review=True), MemoCardFactory.create()
     for lapses in (8, 13):
         CardProgressFactory.create(card=leech, lapse_count=lapses, review_count=20)
-    cards.approve_cards(card_ids=[leech.pk], reviewer_id=admin_user.pk)
+    cards.approve_cards(versions=versions_of(MemoCard, [leech.pk]), reviewer_id=admin_user.pk)
     html = admin_client.get(list_of(MemoCard) + "?state=live").content.decode()
     assert '<span class="leech">2 learners</span>, up to 13 lapses' in html
     assert '<td class="field-explanation_state">Failed</td>' in html

@@ -57,7 +57,7 @@ STAFF_CALLS = [
         {"topic_id": "{topic_id}", "stem": "Which?", "choices": ["a", "b"], "answer": 2},
         201,
     ),
-    Call("POST", "/questions/approve", "approve_question", {"ids": ["{question_id}"]}),
+    Call("POST", "/questions/approve", "approve_question", {"items": [{"id": "{question_id}", "version": "-"}]}),
     Call("POST", "/questions/unapprove", "approve_question", {"ids": ["{question_id}"]}),
     Call("GET", "/questions/{question_id}", "view_question"),
     Call("PATCH", "/questions/{question_id}", "change_question", {"stem": "Whichever?"}),
@@ -68,7 +68,7 @@ STAFF_CALLS = [
     Call("POST", "/questions/{question_id}/explanation/request", "change_question"),
     Call("GET", "/study-cards", "view_memocard"),
     Call("POST", "/study-cards", "add_memocard", {"topic_id": "{topic_id}", "front": "Han", "back": "A river"}, 201),
-    Call("POST", "/study-cards/approve", "approve_memocard", {"ids": ["{card_id}"]}),
+    Call("POST", "/study-cards/approve", "approve_memocard", {"items": [{"id": "{card_id}", "version": "-"}]}),
     Call("POST", "/study-cards/unapprove", "approve_memocard", {"ids": ["{card_id}"]}),
     Call("PATCH", "/study-cards/{card_id}", "change_memocard", {"front": "Hangang"}),
     Call("DELETE", "/study-cards/{card_id}", "delete_memocard", status=204),
@@ -131,9 +131,11 @@ def make(call: Call, client: Client, ids: dict[str, int], **options: Any) -> Any
     def filled(value: Any) -> Any:
         if isinstance(value, list):
             return [filled(item) for item in value]
+        if isinstance(value, dict):
+            return {name: filled(item) for name, item in value.items()}
         return ids[value[1:-1]] if isinstance(value, str) and value.startswith("{") else value
 
-    body = None if call.body is None else {name: filled(value) for name, value in call.body.items()}
+    body = None if call.body is None else filled(call.body)
     return send(client, call.method, call.path.format(**ids), body, **options)
 
 
@@ -298,8 +300,9 @@ def test_a_question_and_its_explanation(admin: Client, ids: dict[str, int]) -> N
     assert (explained["explanation"], explained["explanation_status"]) == ("It rises at Taebaek.", "ready")
     withdrawn = send(admin, "DELETE", f"{path}/explanation").json()
     assert (withdrawn["explanation"], withdrawn["explanation_status"]) == ("", "none")
-    assert send(admin, "POST", "/questions/approve", {"ids": [question["id"]]}).json() == {"changed": [question["id"]]}
-    assert send(admin, "POST", "/questions/approve", {"ids": [question["id"]]}).json() == {"changed": []}
+    read = {"items": [{"id": question["id"], "version": withdrawn["version"]}]}
+    assert send(admin, "POST", "/questions/approve", read).json() == {"changed": [question["id"]]}
+    assert send(admin, "POST", "/questions/approve", read).json() == {"changed": []}
     assert send(admin, "GET", path).json()["needs_review"] is False
 
 
@@ -310,7 +313,8 @@ def test_a_new_card_waits_for_review_and_its_reviewer_is_remembered(ids: dict[st
     card = send(client, "POST", "/study-cards", body).json()
     assert card == card | body
     assert card["needs_review"] is True
-    assert send(client, "POST", "/study-cards/approve", {"ids": [card["id"]]}).json() == {"changed": [card["id"]]}
+    read = {"items": [{"id": card["id"], "version": card["version"]}]}
+    assert send(client, "POST", "/study-cards/approve", read).json() == {"changed": [card["id"]]}
     assert MemoCard.objects.get(pk=card["id"]).reviewed_by == reviewer
 
 
@@ -568,7 +572,7 @@ def test_a_list_refuses_a_parameter_by_name(admin: Client, bad: str, field: str)
 
 
 @pytest.mark.parametrize("ids_sent", [[], [0], [BEYOND], ["x"], None, [1] * 10_001])
-@pytest.mark.parametrize("path", ["/study-cards/approve", "/questions/unapprove"])
+@pytest.mark.parametrize("path", ["/study-cards/unapprove", "/questions/unapprove"])
 def test_a_list_of_ids_is_checked(admin: Client, path: str, ids_sent: object) -> None:
     response = send(admin, "POST", path, {"ids": ids_sent})
     assert (response.status_code, response["Content-Type"]) == (422, PROBLEM)
@@ -576,7 +580,8 @@ def test_a_list_of_ids_is_checked(admin: Client, path: str, ids_sent: object) ->
 
 
 def test_unknown_ids_are_approved_without_complaint_and_without_effect(admin: Client) -> None:
-    assert send(admin, "POST", "/study-cards/approve", {"ids": [2**62]}).json() == {"changed": []}
+    read = {"items": [{"id": 2**62, "version": "-"}]}
+    assert send(admin, "POST", "/study-cards/approve", read).json() == {"changed": []}
 
 
 def test_the_largest_content_that_is_allowed_is_published(admin: Client, ids: dict[str, int]) -> None:

@@ -14,10 +14,11 @@ from memocards.errors import Conflict, WaitsForReview
 from memocards.models import CardProgress, MemoCard, Question
 from memocards.review import VOUCHED_FOR
 from memocards.scheduling import Outcome
+from memocards.versions import versions_of
 from publish.kinds import KINDS
 from tests.factories import CardProgressFactory, MemoCardFactory, QuestionFactory, TopicFactory, UserFactory
 from tests.memocards.outbox import told, truth
-from tests.memocards.test_admin import Form, act, list_of, opened, page_of, token
+from tests.memocards.test_admin import Form, act, opened, page_of, token
 from tests.memocards.test_admin_bulk import answered, asked
 from tests.memocards.test_api import send
 from tests.memocards.test_groups import member
@@ -180,7 +181,7 @@ def test_learners_find_their_progress_again_once_it_is_approved() -> None:
     with pytest.raises(WaitsForReview), transaction.atomic():
         rating.rate_card(learner_id=progress.learner_id, card_id=card.pk, review_id=uuid4(), outcome=Outcome.GOOD)
     assert CardProgress.objects.values().get() == before
-    cards.approve_cards(card_ids=[card.pk], reviewer_id=None)
+    cards.approve_cards(versions=versions_of(MemoCard, [card.pk]), reviewer_id=None)
     assert told()["card", card.pk] == truth()["card", card.pk] is not None
     assert CardProgress.objects.values().get() == before
 
@@ -324,19 +325,3 @@ def test_an_approval_holds_for_the_text_that_was_read() -> None:
     reviewer.post(page_of(card), again | {"_approve": "1"})
     card.refresh_from_db()
     assert (card.needs_review, card.front, card.tags, card.back) == (False, "MALICE", ["b"], "mended")
-
-
-def test_a_bulk_approval_holds_for_the_rows_of_which_the_question_spoke() -> None:
-    card = MemoCardFactory.create(front="harmless", needs_review=True)
-    reviewer = member("reviewer")
-    form = {"action": "approve", "ask": "1", "_selected_action": [card.pk]}
-    asked = reviewer.post(list_of(MemoCard), form).content.decode()
-    cards.update_card(card_id=card.pk, changes={"front": "MALICE"})
-    answer = {**form, "confirmed": Form(asked).data["confirmed"]}
-    again = reviewer.post(list_of(MemoCard), answer).content.decode()
-    assert "Approve 1 row?" in again
-    card.refresh_from_db()
-    assert card.needs_review
-    reviewer.post(list_of(MemoCard), {**form, "confirmed": Form(again).data["confirmed"]})
-    card.refresh_from_db()
-    assert not card.needs_review

@@ -12,6 +12,7 @@ from django.db import connection, transaction
 from memocards import cards
 from memocards.errors import Conflict, Invalid, NotFound
 from memocards.models import CardProgress, MemoCard
+from memocards.versions import versions_of
 from publish.models import PublishOutbox
 from publish.services import enqueue_card_publish
 from publish.transactions import in_transaction
@@ -36,7 +37,7 @@ def test_an_approved_card_is_shown() -> None:
     card = MemoCardFactory.create(
         topic=question.topic, question=question, tags=["강", 'q"'], needs_review=True, unapproved_at=LONG_AGO
     )
-    assert cards.approve_cards(card_ids=[card.pk], reviewer_id=reviewer.pk) == [card.pk]
+    assert cards.approve_cards(versions=versions_of(MemoCard, [card.pk]), reviewer_id=reviewer.pk) == [card.pk]
     assert told() == {
         ("card", card.pk): {
             "topic_id": question.topic_id,
@@ -116,8 +117,9 @@ def test_moving_a_card_costs_the_same_however_many_learners(learners: int, djang
 def test_bulk_services_cost_the_same_however_many_cards(size: int, django_assert_num_queries: Any) -> None:
     MemoCard.objects.bulk_create(MemoCardFactory.build_batch(size, topic=TopicFactory.create(), needs_review=True))
     keys = list(MemoCard.objects.values_list("pk", flat=True))
+    versions = versions_of(MemoCard, keys)
     steps: list[tuple[Callable[[], list[int]], int]] = [
-        (lambda: cards.approve_cards(card_ids=keys, reviewer_id=None), 3),
+        (lambda: cards.approve_cards(versions=versions, reviewer_id=None), 3),
         (lambda: cards.unapprove_cards(card_ids=keys), 3),
         (lambda: cards.delete_cards(card_ids=keys), 3),
         (lambda: cards.restore_cards(card_ids=keys), 5),
@@ -133,14 +135,16 @@ def test_a_bulk_approval_publishes_what_it_changed_although_it_no_longer_matches
     """The trap: a queryset of waiting cards matches nothing once they are approved."""
     waiting = MemoCardFactory.create_batch(10, needs_review=True)
     MemoCardFactory.create()
-    assert len(cards.approve_cards(card_ids={card.pk for card in waiting}, reviewer_id=None)) == 10
+    assert (
+        len(cards.approve_cards(versions=versions_of(MemoCard, {card.pk for card in waiting}), reviewer_id=None)) == 10
+    )
     assert {key for _kind, key in told()} == {card.pk for card in waiting}
     assert None not in told().values()
 
 
 def test_only_what_changes_is_touched() -> None:
     live, deleted = MemoCardFactory.create(), MemoCardFactory.create(deleted_at=LONG_AGO)
-    assert cards.approve_cards(card_ids=[live.pk, deleted.pk], reviewer_id=None) == []
+    assert cards.approve_cards(versions=versions_of(MemoCard, [live.pk, deleted.pk]), reviewer_id=None) == []
     assert cards.delete_cards(card_ids=[deleted.pk]) == []
     assert cards.restore_cards(card_ids=[live.pk, 2**62]) == []
     assert cards.restore_cards(card_ids=[2**62]) == []
@@ -232,8 +236,9 @@ def test_an_edit_that_waited_for_a_deletion_is_refused(in_thread: Start) -> None
 def test_of_two_who_approve_the_same_cards_each_card_is_approved_once(in_thread: Start) -> None:
     first, second = [card.pk for card in MemoCardFactory.create_batch(2, needs_review=True)]
     with transaction.atomic():
-        assert cards.approve_cards(card_ids=[first], reviewer_id=None) == [first]
-        other = in_thread(cards.approve_cards, card_ids=[second, first], reviewer_id=None)
+        assert cards.approve_cards(versions=versions_of(MemoCard, [first]), reviewer_id=None) == [first]
+        versions = versions_of(MemoCard, [second, first])
+        other = in_thread(cards.approve_cards, versions=versions, reviewer_id=None)
         wait_until_somebody_waits()
     assert other.result() == [second]
 

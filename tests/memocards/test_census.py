@@ -22,6 +22,7 @@ from memocards.explaining import requesting
 from memocards.models import MemoCard, Question, Topic
 from memocards.rating import Given
 from memocards.scheduling import Outcome
+from memocards.versions import versions_of
 from tests.factories import MemoCardFactory, QuestionFactory, TopicFactory, UserFactory
 from tests.memocards.outbox import forget, told, truth
 
@@ -159,6 +160,14 @@ def keys_of(make: Callable[..., Any], **fields: Any) -> Callable[[], list[int]]:
     return lambda: [make(**fields).pk for _ in range(2)]
 
 
+def versions_made(make: Callable[..., Any], **fields: Any) -> Callable[[], dict[int, str]]:
+    def versions() -> dict[int, str]:
+        rows = [make(**fields) for _ in range(2)]
+        return versions_of(type(rows[0]), [row.pk for row in rows])
+
+    return versions
+
+
 def value(given: Any) -> Callable[[], Any]:
     return lambda: given
 
@@ -189,7 +198,7 @@ SITUATIONS: dict[str, Situation] = {
     ),
     "memocards.questions.clear_explanation": service(questions.clear_explanation, question_id=key_of(question)),
     "memocards.questions.approve_questions": service(
-        questions.approve_questions, question_ids=keys_of(question, needs_review=True)
+        questions.approve_questions, versions=versions_made(question, needs_review=True), reviewer_id=value(None)
     ),
     "memocards.questions.unapprove_questions": service(questions.unapprove_questions, question_ids=keys_of(question)),
     "memocards.questions.delete_questions": service(questions.delete_questions, question_ids=keys_of(question)),
@@ -205,7 +214,7 @@ SITUATIONS: dict[str, Situation] = {
     ),
     "memocards.cards.update_card": moved_card,
     "memocards.cards.approve_cards": service(
-        cards.approve_cards, card_ids=keys_of(card, needs_review=True), reviewer_id=value(None)
+        cards.approve_cards, versions=versions_made(card, needs_review=True), reviewer_id=value(None)
     ),
     "memocards.cards.unapprove_cards": service(cards.unapprove_cards, card_ids=keys_of(card)),
     "memocards.cards.delete_cards": service(cards.delete_cards, card_ids=keys_of(card)),

@@ -31,6 +31,7 @@ from memocards.explaining.asking import Content, NoAnswer, ask
 from memocards.explaining.requesting import LLM_HINT, QUEUE, TASK, request_explanation, request_explanations
 from memocards.explaining.work import ATTEMPTS, explain, retry_stalled
 from memocards.models import TEXT_LIMIT, Question
+from memocards.versions import versions_of
 from publish.models import PublishedItem
 from studyhub import settings as hub_settings
 from tests.factories import QuestionFactory, TopicFactory, UserFactory
@@ -522,7 +523,7 @@ def test_a_question_that_waits_for_review_is_explained_and_shown_later(endpoint:
     question = create(needs_review=True)
     assert explain(question.pk) == "explained"
     assert told()["explanation", question.pk] is None
-    questions.approve_questions(question_ids=[question.pk])
+    questions.approve_questions(versions=versions_of(Question, [question.pk]), reviewer_id=None)
     assert told()["explanation", question.pk] == {"question_id": question.pk, "body": "Because."}
 
 
@@ -648,7 +649,7 @@ def test_a_question_unapproved_meanwhile_keeps_its_answer_until_it_is_approved_a
     endpoint.open()
     assert job.result() == "explained"
     assert told()["explanation", question.pk] is None
-    questions.approve_questions(question_ids=[question.pk])
+    questions.approve_questions(versions=versions_of(Question, [question.pk]), reviewer_id=None)
     assert told()["explanation", question.pk] == {"question_id": question.pk, "body": "Because."}
 
 

@@ -173,7 +173,7 @@ def test_an_operator_looks_after_publishing_and_not_after_content() -> None:
         assert client.get(list_of(type(row))).status_code == 403
         assert client.get(page_of(row)).status_code == 403
         assert client.post(page_of(row), {"front": "x"}).status_code == 403
-        act(client, type(row), "approve", row)
+        act(client, type(row), "approve", row, confirmed="1")
     assert client.get(reverse("admin:review")).status_code == 403
     assert touches() == []
 

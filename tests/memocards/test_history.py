@@ -13,8 +13,10 @@ from pytest_django.fixtures import Settings
 
 from memocards import cards, history
 from memocards.models import MemoCard, Question, Topic
+from memocards.versions import versions_of
 from publish.transactions import TransactionRequired
 from tests.factories import MemoCardFactory, QuestionFactory, TopicFactory, UserFactory
+from tests.memocards.reading import read
 from tests.memocards.test_admin import act, opened, page_of, token
 from tests.memocards.test_api import send
 from tests.memocards.test_groups import member
@@ -48,15 +50,16 @@ def test_a_card_from_birth_to_restoration(admin_client: Client, admin_user: User
         ("PATCH", path, {"back": "New", "tags": ["a"], "front": "Front"}, [(CHANGE, "Changed Back and Tags.")]),
         ("PATCH", path, {"back": "New"}, []),
         ("PATCH", path, {}, []),
-        ("POST", "/study-cards/approve", ids, [(CHANGE, "Approved.")]),
-        ("POST", "/study-cards/approve", ids, []),
+        ("POST", "/study-cards/approve", card, [(CHANGE, "Approved.")]),
+        ("POST", "/study-cards/approve", card, []),
         ("POST", "/study-cards/unapprove", ids, [(CHANGE, "Sent back to review.")]),
         ("DELETE", path, None, [(DELETION, "Deleted.")]),
         ("DELETE", path, None, []),
         ("POST", f"{path}/restore", None, [(CHANGE, "Restored.")]),
         ("POST", f"{path}/restore", None, []),
     ):
-        assert send(admin_client, method, call, sent).status_code < 300
+        content = read(card) if sent is card else sent
+        assert send(admin_client, method, call, content).status_code < 300
         assert written(card) == said
 
 
@@ -78,11 +81,12 @@ def test_a_question_and_its_explanation(admin_client: Client, settings: Settings
         ("PUT", explanation, {"body": "Thus."}, [(CHANGE, "Changed Explanation.")]),
         ("PUT", explanation, {"body": "Thus."}, []),
         ("POST", "/questions/unapprove", ids, [(CHANGE, "Sent back to review.")]),
-        ("POST", "/questions/approve", ids, [(CHANGE, "Approved.")]),
+        ("POST", "/questions/approve", question, [(CHANGE, "Approved.")]),
         ("DELETE", path, None, [(DELETION, "Deleted.")]),
         ("POST", f"{path}/restore", None, [(CHANGE, "Restored.")]),
     ):
-        assert send(admin_client, method, call, sent).status_code < 300, call
+        content = read(question) if sent is question else sent
+        assert send(admin_client, method, call, content).status_code < 300, call
         assert written(question) == said, call
 
 
@@ -108,7 +112,7 @@ def test_what_is_refused_is_no_history() -> None:
     deleted, card = MemoCardFactory.create(deleted_at=timezone.now()), MemoCardFactory.create()
     assert send(admin, "PATCH", f"/study-cards/{deleted.pk}", {"front": "New"}).status_code == 409
     assert send(admin, "PATCH", f"/study-cards/{card.pk}", {"topic_id": 2**62}).status_code == 404
-    assert send(admin, "POST", "/study-cards/approve", {"ids": [card.pk]}).status_code == 403
+    assert send(admin, "POST", "/study-cards/approve", read(card)).status_code == 403
     assert not LogEntry.objects.exists()
 
 
@@ -133,8 +137,9 @@ def test_an_approval_of_any_number_is_one_statement_of_history(
     # Whatever is looked up once a process is looked up here.
     send(admin_client, "POST", f"{path}/unapprove", {"ids": [factory.create().pk]})
     LogEntry.objects.all().delete()
+    body = read(*rows)
     with CaptureQueriesContext(connection) as queries:
-        assert send(admin_client, "POST", f"{path}/approve", {"ids": keys}).json() == {"changed": keys}
+        assert send(admin_client, "POST", f"{path}/approve", body).json() == {"changed": keys}
     assert len([query for query in queries if "django_admin_log" in query["sql"]]) == 1
     # Session and user; lock, change, enqueue (a question and its explanation); history.
     assert len(queries) == (6 if path == "/study-cards" else 7)
@@ -152,7 +157,7 @@ def test_an_edit_that_takes_an_approval_away_says_so() -> None:
     card, waiting = MemoCardFactory.create(), MemoCardFactory.create(needs_review=True)
     author.post(page_of(card), opened(author, page_of(card)) | {"front": "New"})
     assert written(card) == [(CHANGE, "Sent back to review."), (CHANGE, "Changed Front.")]
-    cards.approve_cards(card_ids=[card.pk], reviewer_id=None)
+    cards.approve_cards(versions=versions_of(MemoCard, [card.pk]), reviewer_id=None)
     send(author, "PATCH", f"/study-cards/{card.pk}", {"front": "Newer"})
     assert written(card) == [(CHANGE, "Changed Front and Waits for review.")]
     author.post(page_of(waiting), opened(author, page_of(waiting)) | {"front": "New"})

@@ -11,6 +11,7 @@ from django.db import transaction
 from memocards import questions
 from memocards.errors import Conflict, Invalid, NotFound
 from memocards.models import Question
+from memocards.versions import versions_of
 from publish.models import PublishOutbox
 from tests.factories import QuestionFactory, TopicFactory
 from tests.memocards.outbox import forget, told, truth
@@ -48,7 +49,7 @@ def test_an_imported_question_is_not_shown_before_it_is_approved() -> None:
         topic_id=TopicFactory.create().pk, stem="Which?", choices=["a", "b"], answer=1, needs_review=True
     )
     assert told() == {("question", question.pk): None, ("explanation", question.pk): None}
-    assert questions.approve_questions(question_ids=[question.pk]) == [question.pk]
+    assert questions.approve_questions(versions=versions_of(Question, [question.pk]), reviewer_id=None) == [question.pk]
     assert told()["question", question.pk] is not None
 
 
@@ -92,7 +93,7 @@ def test_a_hidden_question_takes_its_explanation_along_and_brings_it_back(hide: 
     question = explained()
     hide(question_ids=[question.pk])
     assert told() == {("question", question.pk): None, ("explanation", question.pk): None}
-    questions.approve_questions(question_ids=[question.pk])
+    questions.approve_questions(versions=versions_of(Question, [question.pk]), reviewer_id=None)
     questions.restore_questions(question_ids=[question.pk])
     assert told()["explanation", question.pk] == {"question_id": question.pk, "body": "Because."}
 
@@ -101,7 +102,7 @@ def test_an_explanation_of_a_waiting_question_is_stored_and_shown_later() -> Non
     question = QuestionFactory.create(needs_review=True)
     questions.set_explanation(question_id=question.pk, body="Because.")
     assert told()["explanation", question.pk] is None
-    questions.approve_questions(question_ids=[question.pk])
+    questions.approve_questions(versions=versions_of(Question, [question.pk]), reviewer_id=None)
     assert told()["explanation", question.pk] is not None
 
 
@@ -112,7 +113,7 @@ def test_only_what_changes_is_touched() -> None:
         QuestionFactory.create(needs_review=True, deleted_at=LONG_AGO),
     )
     keys = [deleted.pk, live.pk, waiting.pk, 2**62]
-    assert questions.approve_questions(question_ids=keys) == [waiting.pk]
+    assert questions.approve_questions(versions=versions_of(Question, keys), reviewer_id=None) == [waiting.pk]
     assert {key for _kind, key in told()} == {waiting.pk}
     forget()
     assert questions.restore_questions(question_ids=[live.pk, waiting.pk, deleted.pk]) == [deleted.pk]
@@ -120,8 +121,9 @@ def test_only_what_changes_is_touched() -> None:
 
 
 def test_no_ids_and_unknown_ids_are_no_error() -> None:
+    for versions in ({}, {2**62: "-"}):
+        assert questions.approve_questions(versions=versions, reviewer_id=None) == []
     for service in (
-        questions.approve_questions,
         questions.unapprove_questions,
         questions.delete_questions,
         questions.restore_questions,
@@ -181,8 +183,10 @@ def test_bulk_services_cost_the_same_however_many_questions(size: int, django_as
     topic = TopicFactory.create()
     Question.objects.bulk_create(QuestionFactory.build_batch(size, topic=topic, needs_review=True))
     keys = list(Question.objects.values_list("pk", flat=True))
+    versions = versions_of(Question, keys)
+    with transaction.atomic(), django_assert_num_queries(4):
+        assert questions.approve_questions(versions=versions, reviewer_id=None) == keys
     for service, statements in (
-        (questions.approve_questions, 4),
         (questions.unapprove_questions, 4),
         (questions.delete_questions, 4),
         (questions.restore_questions, 6),

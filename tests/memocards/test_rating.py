@@ -21,6 +21,7 @@ from memocards.errors import CardDeleted, Invalid, NotFound, ReviewIdReused, Wai
 from memocards.models import CardProgress, LearnerSettings, MemoCard, Review, Topic
 from memocards.rating import CardState, Rated
 from memocards.scheduling import Answer, Outcome, Progress, Settings, StudyClock, fold, scheduler_for
+from memocards.versions import versions_of
 from tests.factories import (
     LearnerSettingsFactory,
     MemoCardFactory,
@@ -308,7 +309,7 @@ def test_an_answer_given_before_the_card_was_taken_back_counts(
 def test_a_card_approved_again_goes_on_where_it_stood(learner: User, card: MemoCard) -> None:
     rate(learner, card, reviewed_at=days_ago(10))
     cards.unapprove_cards(card_ids=[card.pk])
-    cards.approve_cards(card_ids=[card.pk], reviewer_id=None)
+    cards.approve_cards(versions=versions_of(MemoCard, [card.pk]), reviewer_id=None)
     assert rate(learner, card).review.stage_after == 1
 
 

@@ -22,6 +22,7 @@ from memocards.admin.desk_forms import desk_form
 from memocards.errors import Invalid
 from memocards.models import MemoCard, Question
 from memocards.review import Key, Pile
+from memocards.versions import versions_of
 from publish.models import PublishOutbox
 from tests.factories import MemoCardFactory, QuestionFactory, TopicFactory, UserFactory
 from tests.memocards.test_admin import Form
@@ -153,7 +154,7 @@ def test_a_claim_is_renewed_by_its_holder_alone(anna: User, ben: User) -> None:
 def test_what_was_approved_elsewhere_is_no_longer_held(anna: User) -> None:
     card = waiting_card()
     claimed(anna)
-    cards.approve_cards(card_ids=[card.pk], reviewer_id=None)
+    cards.approve_cards(versions=versions_of(MemoCard, [card.pk]), reviewer_id=None)
     assert review.renew([Key.of(card)], reviewer_id=anna.pk) == []
     assert review.claim_one(Key.of(card), reviewer_id=anna.pk) is None
 
@@ -331,7 +332,7 @@ def test_a_card_sent_back_waits_for_its_author_who_is_told_why(anna: User, admin
     cards.update_card(card_id=card.pk, changes={"back": "1446"})
     assert claimed(anna) == [f"card-{card.pk}"]
     assert "The year is wrong." in client.get(DESK).content.decode()
-    cards.approve_cards(card_ids=[card.pk], reviewer_id=anna.pk)
+    cards.approve_cards(versions=versions_of(MemoCard, [card.pk]), reviewer_id=anna.pk)
     card.refresh_from_db()
     assert card.sent_back_reason == ""
 
@@ -641,7 +642,7 @@ def test_who_was_first_is_told_and_nothing_is_done_twice(anna: User, ben: User) 
     card = waiting_card(front="The card")
     client = logged_in(anna)
     form = opened(client)
-    cards.approve_cards(card_ids=[card.pk], reviewer_id=ben.pk)
+    cards.approve_cards(versions=versions_of(MemoCard, [card.pk]), reviewer_id=ben.pk)
     answer = decide(client, form, "delete").json()
     assert answer["text"] == f"{ben.username} approved “The card” meanwhile."
     card.refresh_from_db()

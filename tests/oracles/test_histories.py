@@ -23,6 +23,7 @@ from memocards import cards, questions, rating, topics
 from memocards.errors import DomainError
 from memocards.models import CardProgress, MemoCard, Question, Review, Topic
 from memocards.scheduling import Outcome
+from memocards.versions import versions_of
 from publish.backfill import backfill_page
 from publish.kinds import KINDS
 from publish.models import PublishedItem
@@ -190,9 +191,12 @@ class History(RuleBasedStateMachine):
 
     @rule(rows=some_rows, change=st.sampled_from(["approve", "unapprove", "delete", "restore"]))
     def change_cards(self, rows: list[int], change: str) -> None:
-        more: dict[str, Any] = {"reviewer_id": None} if change == "approve" else {}
-        function = getattr(cards, f"{change}_cards")
-        self._may_refuse(lambda: function(card_ids=_some(self.cards, rows), **more))
+        keys = _some(self.cards, rows)
+        if change == "approve":
+            versions = versions_of(MemoCard, keys)
+            self._may_refuse(lambda: cards.approve_cards(versions=versions, reviewer_id=None))
+        else:
+            self._may_refuse(lambda: getattr(cards, f"{change}_cards")(card_ids=keys))
 
     # Learners
 

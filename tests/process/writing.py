@@ -157,6 +157,8 @@ class Writer:
 
     def _change_many(self) -> None:
         from memocards import cards
+        from memocards.models import MemoCard
+        from memocards.versions import versions_of
         from publish.transactions import in_transaction
 
         keys = self.random.sample(self.content.cards, 5)
@@ -165,7 +167,7 @@ class Writer:
         @in_transaction
         def change_and_hold() -> None:
             if change == "approve":
-                cards.approve_cards(card_ids=keys, reviewer_id=None)
+                cards.approve_cards(versions=versions_of(MemoCard, keys), reviewer_id=None)
             else:
                 getattr(cards, f"{change}_cards")(card_ids=keys)
             self._hold()

@@ -1,6 +1,7 @@
 import signal
 from collections.abc import Callable
 from concurrent.futures import Future
+from contextlib import suppress
 from typing import Any
 
 import psycopg
@@ -9,8 +10,9 @@ from django.db import connection, transaction
 from django.utils import timezone
 
 from memocards import cards
-from memocards.errors import Conflict
+from memocards.errors import ChangedSince, Conflict
 from memocards.models import MemoCard
+from memocards.versions import versions_of
 from publish import backfill
 from publish.backfill import Page, PublishingDisabled, backfill_page
 from publish.kinds import KINDS, UnknownKind
@@ -169,9 +171,14 @@ def test_backfill_among_writers_ends_with_what_the_sources_say(in_thread: InThre
             elif step == 2:
                 cards.unapprove_cards(card_ids=keys[turn : turn + 9])
             elif step == 3:
-                cards.approve_cards(card_ids=keys[turn : turn + 9][::-1], reviewer_id=None)
+                approve(keys[turn : turn + 9][::-1])
             elif MemoCard.objects.filter(pk=key, deleted_at=None).exists():
                 rewrite(key, f"{offset}-{turn}")
+
+    def approve(given: list[int]) -> None:
+        # Somebody may rewrite one of them right after it was read.
+        with suppress(ChangedSince):
+            cards.approve_cards(versions=versions_of(MemoCard, given), reviewer_id=None)
 
     def rewrite(key: int, front: str) -> None:
         try:
@@ -228,7 +235,7 @@ def test_bulk_changes_and_pages_take_their_locks_in_one_order(in_thread: InThrea
         for turn in range(12):
             given = keys[::-1] if backwards else keys
             if turn % 2:
-                cards.approve_cards(card_ids=given, reviewer_id=None)
+                cards.approve_cards(versions=versions_of(MemoCard, given), reviewer_id=None)
             else:
                 cards.unapprove_cards(card_ids=given)
 

@@ -24,6 +24,7 @@ from memocards.importing import (
 )
 from memocards.importing.reading import Reading
 from memocards.models import CardProgress, MemoCard, Question, Review, Topic
+from memocards.versions import versions_of
 from publish.models import PublishOutbox
 from tests.factories import (
     CardProgressFactory,
@@ -81,7 +82,7 @@ def test_a_change_goes_back_to_review_and_the_rest_keeps_its_approval(tmp_path: 
     store(jsonl(tmp_path, card(1), card(2), card(3)), topic="Topic")
     reviewer = UserFactory.create()
     keys = list(MemoCard.objects.order_by("pk").values_list("pk", flat=True))
-    services.approve_cards(card_ids=keys[:2], reviewer_id=reviewer.pk)
+    services.approve_cards(versions=versions_of(MemoCard, keys[:2]), reviewer_id=reviewer.pk)
     kept = MemoCard.objects.filter(pk=keys[0]).values().get()
     forget()
     report = store(jsonl(tmp_path, card(1), card(2, back="better"), card(3, back="better"), card(4)), topic="Topic")
@@ -229,7 +230,7 @@ def test_questions(tmp_path: Path, topic: Topic) -> None:
     assert (second.explanation, second.explanation_status, second.source) == ("", "none", "")
     first.full_clean()
     assert told() == {key: value for key, value in truth().items() if key[0] != "topic"}
-    question_services.approve_questions(question_ids=[first.pk, second.pk])
+    question_services.approve_questions(versions=versions_of(Question, [first.pk, second.pk]), reviewer_id=None)
     question_services.set_explanation(question_id=second.pk, body="A model said so.", generator="model")
     forget()
     report = store(jsonl(tmp_path, question(1), question(2), kind=Kind.QUESTION), topic="Topic")
@@ -254,7 +255,9 @@ def test_a_new_explanation_replaces_a_failed_one(tmp_path: Path, topic: Topic) -
 
 def test_preview_says_what_store_will_do_and_changes_nothing(tmp_path: Path, topic: Topic) -> None:
     store(jsonl(tmp_path, card(1), card(2), card(3), card(4)), topic="Topic")
-    services.approve_cards(card_ids=list(MemoCard.objects.values_list("pk", flat=True)), reviewer_id=None)
+    services.approve_cards(
+        versions=versions_of(MemoCard, list(MemoCard.objects.values_list("pk", flat=True))), reviewer_id=None
+    )
     services.delete_cards(card_ids=[MemoCard.objects.get(external_id="c4").pk])
     before = list(MemoCard.objects.order_by("pk").values())
     forget()
