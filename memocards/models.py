@@ -222,6 +222,8 @@ class ReviewedModel(models.Model):
         verbose_name=_("claimed by"),
     )
     claimed_until = models.DateTimeField(_("claimed until"), null=True, blank=True, editable=False)
+    # No column: what names the content of a row that with_versions() read.
+    version: str
 
     class Meta:
         abstract = True

@@ -4,7 +4,7 @@ Ratings do this by themselves, card by card as they come. Here it is done at onc
 or exam date, a learner another time zone or retention, or the hub another ladder.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from django.db.models import Count, Q
@@ -57,11 +57,24 @@ def reschedule_page(
     Six statements. The learner's lock holds off the learner's ratings for as long as a page takes.
     """
     learner = lock_learner(learner_id)
-    schedulers = _schedulers(_topics(topic_ids), learner)
+    schedulers = schedulers_of(learner, topic_ids)
     outdated_rows = CardProgress.objects.filter(_is_outdated(schedulers), learner_id=learner_id, pk__gt=after_id)
     rows = list(outdated_rows.order_by("pk").select_for_update(no_key=True)[:limit])
     if not rows:
         return Page(rows=0, changed=0, last_id=None)
+    changed = fold_rows(learner_id, rows, schedulers)
+    enqueue_card_progress_publish(*changed)
+    return Page(rows=len(rows), changed=len(changed), last_id=rows[-1].pk)
+
+
+def schedulers_of(learner: LearnerSettings, topic_ids: Collection[int] | None) -> dict[int, Scheduler]:
+    """Topic → its scheduler for this learner. None: of all topics."""
+    return _schedulers(_topics(topic_ids), learner)
+
+
+def fold_rows(learner_id: int, rows: Sequence[CardProgress], schedulers: Mapping[int, Scheduler]) -> list[CardProgress]:
+    """Fold these rows of a learner again and write them. Returns those that came out otherwise; a row that no answer
+    explains is left alone. Unsafe alone: learner and rows are locked, and the caller enqueues what changed."""
     by_card = {row.card_id: row for row in rows}
     folded: list[CardProgress] = []
     changed: list[CardProgress] = []
@@ -75,8 +88,7 @@ def reschedule_page(
         folded.append(fill_row(row, after, topic_id=row.topic_id, fold_key=scheduler.fold_key))
     if folded:
         write_progress(folded)
-    enqueue_card_progress_publish(*changed)
-    return Page(rows=len(rows), changed=len(changed), last_id=rows[-1].pk)
+    return changed
 
 
 def _topics(topic_ids: Collection[int] | None) -> dict[int, Topic]:

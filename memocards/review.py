@@ -8,7 +8,7 @@ so claiming is no touch, and enqueues nothing.
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, Final, TypeAlias
+from typing import Any, Final
 
 from django.db.models import DateTimeField, ExpressionWrapper, Q, QuerySet, Value
 from django.db.models.functions import Now
@@ -17,14 +17,13 @@ from django.utils.translation import gettext as _
 
 from memocards.errors import Invalid
 from memocards.models import MemoCard, Question, Topic
-from publish.kinds import KINDS as PUBLISHED
+from memocards.versions import VOUCHED_FOR, Item, with_versions
 from publish.transactions import in_transaction
 
 CLAIM_LASTS: Final = timedelta(minutes=5)
 # So many sources and authors are offered to filter the pile by.
 OFFERED: Final = 100
 
-Item: TypeAlias = Question | MemoCard
 KINDS: Final[Mapping[str, type[Item]]] = {"question": Question, "card": MemoCard}
 
 WAITING: Final = Q(needs_review=True, deleted_at__isnull=True, sent_back_at__isnull=True)
@@ -32,11 +31,6 @@ UNCLAIMED: Final[Mapping[str, Any]] = {"claimed_by_id": None, "claimed_until": N
 IN_THE_PILE: Final[Mapping[str, Any]] = {"sent_back_at": None, "sent_back_by_id": None}
 NEVER_SENT_BACK: Final[Mapping[str, Any]] = {**IN_THE_PILE, "sent_back_reason": ""}
 UNAPPROVED: Final[Mapping[str, Any]] = {"needs_review": True, "reviewed_by_id": None, "reviewed_at": None}
-# The columns that a reviewer vouches for. By the catalogue: what is published one day is reviewed from then on.
-VOUCHED_FOR: Final[Mapping[type[Item], frozenset[Any]]] = {
-    Question: frozenset({*PUBLISHED["question"].fields.values(), *PUBLISHED["explanation"].fields.values()} - {"id"}),
-    MemoCard: frozenset(PUBLISHED["card"].fields.values()),
-}
 
 
 @dataclass(frozen=True, order=True)
@@ -160,8 +154,9 @@ def release(keys: Collection[Key], *, reviewer_id: int) -> None:
 
 
 def lock_item(key: Key) -> Item | None:
-    """The row with its topic and the names of its people, locked until the transaction ends."""
-    return _base(key.model).filter(pk=key.pk).order_by("pk").select_for_update(no_key=True, of=("self",)).first()
+    """The row with its version, its topic and the names of its people, locked until the transaction ends."""
+    rows = with_versions(_base(key.model).filter(pk=key.pk))
+    return rows.order_by("pk").select_for_update(no_key=True, of=("self",)).first()
 
 
 def waits(item: Item) -> bool:

@@ -1,7 +1,7 @@
 """What a reviewer decides about one row, in one transaction: the edit, the decision, its entry in the history."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,8 +20,8 @@ from memocards.admin.desk_forms import DeskForm, Difference, desk_form
 from memocards.admin.editing import update_question
 from memocards.errors import DomainError, Invalid
 from memocards.history import log_rows
-from memocards.review import Item, Key, held_by_another, lock_item, waits
-from memocards.versions import versions_of
+from memocards.review import Key, held_by_another, lock_item, waits
+from memocards.versions import Item, versions_of
 
 # Action → what it takes besides the permission to approve.
 NEEDS = {"approve": "", "send_back": "", "save": "change", "delete": "delete"}
@@ -94,7 +94,8 @@ def decide(request: HttpRequest, key: Key, action: str) -> Item:
     message = str(DONE[action])
     try:
         if action == "approve":
-            _approve(key, reviewer)
+            # The row is locked as the reviewer saw it, and edited by nobody else since.
+            _approve(key, versions_of(key.model, [key.pk]) if form.has_changed() else {key.pk: item.version}, reviewer)
         elif action == "send_back":
             message %= _send_back(key, request.POST.get("reason", ""), reviewer)
         elif action == "delete":
@@ -195,9 +196,7 @@ def _save_edits(request: HttpRequest, key: Key, form: DeskForm) -> None:
     log_rows(key.model, [key.pk], user_id=user_id(request), flag=CHANGE, message=message)
 
 
-def _approve(key: Key, reviewer: int) -> None:
-    """The row is locked, as the reviewer saw it and edited it."""
-    versions = versions_of(key.model, [key.pk])
+def _approve(key: Key, versions: Mapping[int, str], reviewer: int) -> None:
     if key.kind == "card":
         cards.approve_cards(versions=versions, reviewer_id=reviewer)
     else:

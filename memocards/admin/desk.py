@@ -30,7 +30,8 @@ from memocards.admin.desk_forms import DeskForm, Difference, desk_form
 from memocards.admin.explanations import standing
 from memocards.errors import DomainError
 from memocards.models import Question
-from memocards.review import KINDS, Item, Key, Pile
+from memocards.review import KINDS, Key, Pile
+from memocards.versions import Item
 from publish.transactions import in_transaction
 
 # Keys in one request: a page holds two, and those that came back undecided.

@@ -10,7 +10,7 @@ from django.utils.text import Truncator, capfirst
 from memocards.admin.fields import ContentField, unix_lines
 from memocards.admin.forms import MemoCardForm, QuestionForm, ServiceForm, posted
 from memocards.models import MemoCard, Question
-from memocards.review import VOUCHED_FOR, Item
+from memocards.versions import VOUCHED_FOR, Item
 
 SHOWN = 200
 

@@ -12,9 +12,8 @@ from django.utils import timezone
 from memocards import cards, questions, rating
 from memocards.errors import Conflict, WaitsForReview
 from memocards.models import CardProgress, MemoCard, Question
-from memocards.review import VOUCHED_FOR
 from memocards.scheduling import Outcome
-from memocards.versions import versions_of
+from memocards.versions import VOUCHED_FOR, versions_of
 from publish.kinds import KINDS
 from tests.factories import CardProgressFactory, MemoCardFactory, QuestionFactory, TopicFactory, UserFactory
 from tests.memocards.outbox import told, truth

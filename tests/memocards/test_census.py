@@ -17,9 +17,9 @@ from django.utils import timezone
 from pytest_django.fixtures import Settings
 
 import memocards
-from memocards import cards, erasing, importing, questions, rating, rescheduling, sample, topics
+from memocards import cards, erasing, future_answers, importing, questions, rating, rescheduling, sample, topics
 from memocards.explaining import requesting
-from memocards.models import MemoCard, Question, Topic
+from memocards.models import MemoCard, Question, Review, Topic
 from memocards.rating import Given
 from memocards.scheduling import Outcome
 from memocards.versions import versions_of
@@ -40,6 +40,7 @@ PASSED_OVER = ("memocards.api", "memocards.learner_api", "memocards.admin", "mem
 # Public, and no writers of what is published; or unsafe alone, and so run by those that are listed below.
 OTHERS = {
     "memocards.topics.require_open_topics",
+    "memocards.topics.lock_with_topic",
     "memocards.rating.lock_learner",
     "memocards.rating.study_clock",
     "memocards.rating.scheduler_of",
@@ -48,6 +49,9 @@ OTHERS = {
     "memocards.rating.write_progress",
     "memocards.rating.answers_by_card",
     "memocards.rescheduling.outdated",
+    "memocards.rescheduling.schedulers_of",
+    "memocards.rescheduling.fold_rows",
+    "memocards.future_answers.answers_from_the_future",
     "memocards.erasing.count_of",
     "memocards.explaining.requesting.endpoint_is_set",
     "memocards.explaining.requesting.content_of",
@@ -140,6 +144,12 @@ def rescheduled() -> Run:
     learner, _key = rated()
     Topic.objects.update(scheduler="fsrs")
     return lambda: rescheduling.reschedule_page(learner_id=learner)
+
+
+def brought_back() -> Run:
+    learner, _key = rated()
+    Review.objects.update(reviewed_at=timezone.now() + timedelta(days=400), claimed_at=None)
+    return lambda: future_answers.bring_back(learner_id=learner)
 
 
 def service(function: Callable[..., object], **arguments: Callable[[], object]) -> Situation:
@@ -246,6 +256,7 @@ SITUATIONS: dict[str, Situation] = {
     "memocards.rating.rate_cards": answers_made_offline,
     "memocards.rating.undo_review": undone_answer,
     "memocards.rescheduling.reschedule_page": rescheduled,
+    "memocards.future_answers.bring_back": brought_back,
     "memocards.erasing.erase_learner": erased_learner,
     "memocards.importing.storing.store": imported,
     "memocards.sample.load_topic": service(sample.load_topic, sample=lambda: next(sample.topic_files())),

@@ -22,7 +22,7 @@ from memocards.admin.desk_forms import desk_form
 from memocards.errors import Invalid
 from memocards.models import MemoCard, Question
 from memocards.review import Key, Pile
-from memocards.versions import versions_of
+from memocards.versions import VOUCHED_FOR, versions_of
 from publish.models import PublishOutbox
 from tests.factories import MemoCardFactory, QuestionFactory, TopicFactory, UserFactory
 from tests.memocards.test_admin import Form
@@ -595,11 +595,11 @@ def test_a_row_that_was_moved_meanwhile_is_stale(anna: User) -> None:
     assert decide(client, Form(html).data, "approve").status_code == 200
 
 
-@pytest.mark.parametrize("model", review.VOUCHED_FOR)
+@pytest.mark.parametrize("model", VOUCHED_FOR)
 def test_all_that_a_reviewer_vouches_for_is_compared(model: Any) -> None:
     form = desk_form(model())
     compared = {*form.fields, *(f"{name.removeprefix('seen-')}_id" for name, _value in form.links())}
-    assert compared >= review.VOUCHED_FOR[model]
+    assert compared >= VOUCHED_FOR[model]
 
 
 @own_transactions

@@ -16,8 +16,7 @@ from django.test.utils import CaptureQueriesContext
 from memocards import cards, importing, questions
 from memocards.errors import ChangedSince
 from memocards.models import MemoCard, Question
-from memocards.review import VOUCHED_FOR
-from memocards.versions import versions_of
+from memocards.versions import VOUCHED_FOR, versions_of
 from tests.factories import MemoCardFactory, QuestionFactory, TopicFactory
 from tests.memocards.outbox import told
 from tests.memocards.reading import read

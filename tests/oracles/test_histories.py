@@ -160,8 +160,12 @@ class History(RuleBasedStateMachine):
 
     @rule(rows=some_rows, change=st.sampled_from(["approve", "unapprove", "delete", "restore"]))
     def change_questions(self, rows: list[int], change: str) -> None:
-        function = getattr(questions, f"{change}_questions")
-        self._may_refuse(lambda: function(question_ids=_some(self.questions, rows)))
+        keys = _some(self.questions, rows)
+        if change == "approve":
+            versions = versions_of(Question, keys)
+            self._may_refuse(lambda: questions.approve_questions(versions=versions, reviewer_id=None))
+        else:
+            self._may_refuse(lambda: getattr(questions, f"{change}_questions")(question_ids=keys))
 
     @rule(topic=any_row, question=st.none() | any_row, text=texts, waits=st.booleans())
     def create_card(self, topic: int, question: int | None, text: str, waits: bool) -> None:
@@ -309,7 +313,8 @@ class History(RuleBasedStateMachine):
         value: dict[str, Any] = {"front": text, "needs_review": text == "A", "deleted_at": None}
         MemoCard.objects.filter(pk=_one(self.cards, card)).update(**{column: value[column]})
         Question.objects.filter(pk=_one(self.questions, question)).update(stem=text)
-        Topic.objects.filter(pk=_one(self.topics, question)).update(name=f"{text}{question}")
+        topic = _one(self.topics, question)
+        Topic.objects.filter(pk=topic).update(name=f"{topic} {text}")
         self.strayed = True
 
     @rule(page_rows=limits)

@@ -235,7 +235,8 @@ def test_actions_their_questions_and_their_answers_are_in_korean(
 
 def asked(walk: Walk, page: str, action: str, chosen: dict[str, Any]) -> dict[str, str]:
     """The form in which an action asks first; nothing for one that has just acted."""
-    form = Form(walk.post(page, {"action": action, "ask": "1", **chosen})).data
+    read = Form(walk.get(page)).data.get("read", "")
+    form = Form(walk.post(page, {"action": action, "ask": "1", "read": read, **chosen})).data
     return {**form, "action": action} if "confirmed" in form or "post" in form else {}
 
 

@@ -17,12 +17,15 @@ from publish.subscribers import Unauthenticated
 from studyhub.problems import answer_for, describe
 from tests.factories import UserFactory
 
+CHANGED = errors.ChangedRow(42, "The card", {"topic_id": "topic"})
 EVERY_REFUSAL: Sequence[tuple[errors.DomainError, int, str]] = [
     (errors.NotFound("card", 42), 404, "not-found"),
     (errors.Conflict("Not now."), 409, "conflict"),
     (errors.TopicHasContent(questions=1, cards=2), 409, "topic-has-content"),
     (errors.WaitsForReview(), 409, "card-waits-for-review"),
     (errors.ReviewIdReused(), 409, "review-id-reused"),
+    (errors.ChangedSince([CHANGED]), 409, "changed-since-read"),
+    (errors.PreconditionFailed([CHANGED]), 412, "changed-since-read"),
     (errors.CardDeleted(datetime(2024, 1, 1, tzinfo=UTC)), 410, "card-deleted"),
     (errors.Invalid({"front": ["Too long."]}), 422, "invalid"),
 ]
