@@ -144,7 +144,7 @@ def create_question(request: HttpRequest, body: QuestionIn) -> Status[Any]:
         require_permission(request, "memocards.approve_question")
     question = questions.create_question(**{**body.dict(), "needs_review": waits}, author_id=author_id)
     log_addition(question, user_id=author_id)
-    return Status(201, _reviewed(Question, question.pk))
+    return Status(201, _versioned(Question, question.pk))
 
 
 @questions_router.post("/approve", response={200: ChangedOut, **WRITE}, summary="Approve questions")
@@ -170,7 +170,7 @@ def unapprove_questions(request: HttpRequest, body: Ids) -> dict[str, list[int]]
 @questions_router.get("/{question_id}", response={200: QuestionOut, **WRITE}, summary="Read a question")
 def read_question(request: HttpRequest, question_id: Id) -> Question:
     require_permission(request, "memocards.view_question")
-    return _reviewed(Question, question_id)
+    return _versioned(Question, question_id)
 
 
 @questions_router.patch("/{question_id}", response={200: QuestionOut, **CHANGE_ROW}, summary="Change a question")
@@ -183,7 +183,7 @@ def update_question(request: HttpRequest, question_id: Id, body: PatchDict[Quest
         question_id=question_id, changes=body, may_approve=_may_approve(request, Question)
     )
     log_change(before, question, [*body, "needs_review"], user_id=user_id)
-    return _reviewed(Question, question_id)
+    return _versioned(Question, question_id)
 
 
 @questions_router.delete("/{question_id}", response={204: None, **WRITE}, summary="Delete a question")
@@ -203,11 +203,11 @@ def restore_question(request: HttpRequest, question_id: Id) -> Question:
     user_id = require_permission(request, "memocards.delete_question")
     changed = questions.restore_questions(question_ids=[question_id])
     log_rows(Question, changed, user_id=user_id, flag=CHANGE, message=_("Restored."))
-    return _reviewed(Question, question_id)
+    return _versioned(Question, question_id)
 
 
 @questions_router.put(
-    "/{question_id}/explanation", response={200: QuestionOut, **WRITE}, summary="Write the explanation"
+    "/{question_id}/explanation", response={200: QuestionOut, **CHANGE_ROW}, summary="Write the explanation"
 )
 @in_transaction
 def put_explanation(request: HttpRequest, question_id: Id, body: ExplanationIn) -> Question:
@@ -218,11 +218,11 @@ def put_explanation(request: HttpRequest, question_id: Id, body: ExplanationIn) 
         question_id=question_id, body=body.body, may_approve=_may_approve(request, Question)
     )
     log_change(before, question, EXPLANATION, user_id=user_id)
-    return _reviewed(Question, question_id)
+    return _versioned(Question, question_id)
 
 
 @questions_router.delete(
-    "/{question_id}/explanation", response={200: QuestionOut, **WRITE}, summary="Withdraw the explanation"
+    "/{question_id}/explanation", response={200: QuestionOut, **CHANGE_ROW}, summary="Withdraw the explanation"
 )
 @in_transaction
 def delete_explanation(request: HttpRequest, question_id: Id) -> Question:
@@ -232,7 +232,7 @@ def delete_explanation(request: HttpRequest, question_id: Id) -> Question:
     before = _lock_to_change(request, Question, question_id)
     question = questions.clear_explanation(question_id=question_id, may_approve=_may_approve(request, Question))
     log_change(before, question, EXPLANATION, user_id=user_id)
-    return _reviewed(Question, question_id)
+    return _versioned(Question, question_id)
 
 
 @questions_router.post(
@@ -248,7 +248,7 @@ def request_explanation(request: HttpRequest, question_id: Id) -> Question:
     question = requesting.request_explanation(question_id=question_id)
     if question.updated_at != before.updated_at:
         log_rows(Question, [question_id], user_id=user_id, flag=CHANGE, message=_("Explanation asked for."))
-    return _reviewed(Question, question_id)
+    return _versioned(Question, question_id)
 
 
 # Study cards
@@ -267,7 +267,7 @@ def create_card(request: HttpRequest, body: CardIn) -> Status[Any]:
     author_id = require_permission(request, "memocards.add_memocard")
     card = cards.create_card(author_id=author_id, **body.dict())
     log_addition(card, user_id=author_id)
-    return Status(201, _reviewed(MemoCard, card.pk))
+    return Status(201, _versioned(MemoCard, card.pk))
 
 
 @cards_router.post("/approve", response={200: ChangedOut, **WRITE}, summary="Approve cards")
@@ -298,7 +298,7 @@ def update_card(request: HttpRequest, card_id: Id, body: PatchDict[CardIn]) -> M
     before = _lock_to_change(request, MemoCard, card_id, body)
     card = cards.update_card(card_id=card_id, changes=body, may_approve=_may_approve(request, MemoCard))
     log_change(before, card, [*body, "needs_review"], user_id=user_id)
-    return _reviewed(MemoCard, card_id)
+    return _versioned(MemoCard, card_id)
 
 
 @cards_router.delete("/{card_id}", response={204: None, **WRITE}, summary="Delete a card")
@@ -318,7 +318,7 @@ def restore_card(request: HttpRequest, card_id: Id) -> MemoCard:
     user_id = require_permission(request, "memocards.delete_memocard")
     changed = cards.restore_cards(card_ids=[card_id])
     log_rows(MemoCard, changed, user_id=user_id, flag=CHANGE, message=_("Restored."))
-    return _reviewed(MemoCard, card_id)
+    return _versioned(MemoCard, card_id)
 
 
 @cards_router.post(
@@ -371,7 +371,7 @@ def _lock_to_change(
     return row
 
 
-def _reviewed(model: type[R], key: int) -> R:
+def _versioned(model: type[R], key: int) -> R:
     """A question or card as it is answered, with its version."""
     row: R | None = with_versions(model._base_manager.filter(pk=key)).first()
     if row is None:

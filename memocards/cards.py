@@ -13,7 +13,7 @@ from django.utils.translation import gettext as _
 
 from memocards.errors import Conflict, Invalid
 from memocards.models import CardProgress, MemoCard
-from memocards.review import IN_THE_PILE, NEVER_SENT_BACK, UNAPPROVED, UNCLAIMED, loses_approval, sent_back
+from memocards.review import IN_THE_PILE, NEVER_SENT_BACK, UNAPPROVED, approved, loses_approval, sent_back
 from memocards.topics import lock_with_topic, require_open_topics
 from memocards.versions import lock_as_read
 from memocards.writing import change_rows, lock_keys, refusal, save_valid, update_rows
@@ -63,18 +63,7 @@ def approve_cards(*, versions: Mapping[int, str], reviewer_id: int | None) -> li
     another by now, whoever changed it; then none is approved.
     """
     waiting = lock_as_read(MemoCard, versions, Q(needs_review=True, deleted_at__isnull=True))
-    update_rows(
-        MemoCard,
-        waiting,
-        {
-            "needs_review": False,
-            "reviewed_by_id": reviewer_id,
-            "reviewed_at": timezone.now(),
-            "unapproved_at": None,
-            **NEVER_SENT_BACK,
-            **UNCLAIMED,
-        },
-    )
+    update_rows(MemoCard, waiting, {**approved(reviewer_id), "unapproved_at": None})
     enqueue_card_publish(*waiting)
     return waiting
 

@@ -5,13 +5,14 @@
    looks slow by less than a minute is right, and the times that it claims are stored as they are. One that looks slow
    by a minute or more, or fast at all, is wrong: every time of the request is corrected by the difference, and what is
    left of the error is no more than the time of travel.
-2. **Nothing is from the future.** What is later than now even so becomes now: in its order, a microsecond apart.
+2. **Nothing is from the future.** What is later than now even so becomes now: in its order, a tenth of a millisecond
+   apart.
 3. **The order stays.** A correction never reverses the order in which one device claims to have given its answers:
    not within a request, and not against answers that are stored, whichever arrived first. An answer that would end on
-   the wrong side of one of them is put next to it, a millisecond apart, or less where there is less room. Who sent an
-   answer is not stored; two of one learner are taken for one device's if their corrections differ by no more than
-   ONE_DEVICE, which is longer than any line holds a request. (Two devices whose clocks are that close are taken for
-   one, too. Where both are right nothing is corrected, so this costs nothing.)
+   the wrong side of one of them is put next to it: as far apart or, where there is less room, evenly between two. Who
+   sent an answer is not stored; two of one learner are taken for one device's if their corrections differ by no more
+   than ONE_DEVICE, which is longer than lines hold a request. (So are those of two devices whose clocks are that close.
+   Where both are right nothing is corrected, and it costs nothing.)
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -32,7 +33,8 @@ _LATEST: Final = datetime(3000, 1, 1, tzinfo=UTC)
 LINE: Final = timedelta(minutes=1)
 ONE_DEVICE: Final = timedelta(minutes=5)
 TICK: Final = timedelta(microseconds=1)
-_APART: Final = timedelta(milliseconds=1)
+# Room for what comes in between later; and a thousand answers take a tenth of a second.
+_APART: Final = timedelta(microseconds=100)
 
 # Review id → when the answer was given, by the client's clock; None: as it was sent. In the order of the request.
 Claims: TypeAlias = Mapping[UUID, datetime | None]
@@ -135,7 +137,7 @@ def _moments(claims: Claims, client_now: datetime | None, now: datetime) -> dict
     for moment, _place, key in sorted(corrected, reverse=True):
         read[key] = Moment(min(moment, latest), clamped=moment > latest)
         if moment > latest:
-            latest -= TICK
+            latest -= _APART
     return read
 
 

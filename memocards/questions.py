@@ -11,7 +11,7 @@ from django.utils.translation import gettext as _
 from memocards.errors import Conflict, Invalid
 from memocards.explaining import requesting
 from memocards.models import ExplanationStatus, Question
-from memocards.review import IN_THE_PILE, NEVER_SENT_BACK, UNAPPROVED, UNCLAIMED, loses_approval, sent_back
+from memocards.review import IN_THE_PILE, NEVER_SENT_BACK, UNAPPROVED, approved, loses_approval, sent_back
 from memocards.topics import lock_with_topic, require_open_topics
 from memocards.versions import lock_as_read
 from memocards.writing import change_rows, refusal, save_valid, update_rows
@@ -106,17 +106,7 @@ def approve_questions(*, versions: Mapping[int, str], reviewer_id: int | None) -
     another by now, whoever changed it; then none is approved.
     """
     waiting = lock_as_read(Question, versions, Q(needs_review=True, deleted_at__isnull=True))
-    update_rows(
-        Question,
-        waiting,
-        {
-            "needs_review": False,
-            "reviewed_by_id": reviewer_id,
-            "reviewed_at": timezone.now(),
-            **NEVER_SENT_BACK,
-            **UNCLAIMED,
-        },
-    )
+    update_rows(Question, waiting, approved(reviewer_id))
     enqueue_question_publish(*waiting)
     return waiting
 

@@ -214,6 +214,17 @@ def offered(kinds: Collection[str]) -> Offered:
     )
 
 
+def approved(reviewer_id: int | None) -> dict[str, Any]:
+    """What an approval writes."""
+    return {
+        "needs_review": False,
+        "reviewed_by_id": reviewer_id,
+        "reviewed_at": timezone.now(),
+        **NEVER_SENT_BACK,
+        **UNCLAIMED,
+    }
+
+
 def sent_back(reason: str, reviewer_id: int | None) -> dict[str, Any]:
     """What sending a row back to its author writes. Raises Invalid without a reason."""
     reason = reason.strip()

@@ -1,6 +1,7 @@
 """What a request says: who asks, for which rows, and what they read of them."""
 
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any
 
 from django.db.models import QuerySet
@@ -27,3 +28,12 @@ def versions_read(request: HttpRequest) -> dict[int, str]:
     """What as_read() wrote into the page that was posted; nothing of what else it may be."""
     pairs = (word.partition(":") for word in request.POST.get("read", "").split())
     return {int(key): version for key, _colon, version in pairs if key.isascii() and key.isdigit() and len(key) < 19}
+
+
+def moment_asked(request: HttpRequest) -> datetime | None:
+    """When the question was asked that is answered here; None where it says nothing that can be a moment."""
+    try:
+        moment = datetime.fromisoformat(request.POST.get("asked_at", ""))
+    except ValueError:
+        return None
+    return moment if moment.tzinfo else None

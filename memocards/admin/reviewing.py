@@ -11,13 +11,12 @@ from django.db.models import Count, Q, QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
 from django.utils import timezone
-from django.utils.dateparse import parse_datetime
 from django.utils.html import format_html
 from django.utils.translation import gettext as now
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext
 
-from memocards.admin.choosing import as_read, pin, versions_read
+from memocards.admin.choosing import as_read, moment_asked, pin, versions_read
 from memocards.admin.columns import Published, published
 from memocards.admin.confirmation import AskingActionForm, Question, ask, at_stake, confirmed, content_at_stake
 from memocards.admin.filters import ReviewStateFilter
@@ -130,8 +129,8 @@ class ReviewedAdmin(SoftDeleteAdmin):
 
     def changed_since(self, request: HttpRequest, rows: QuerySet[Any]) -> str:
         """Which of the rows that nobody has read changed since the question was asked before, if it was."""
-        asked_at = parse_datetime(request.POST.get("asked_at", ""))
-        if asked_at is None or asked_at.tzinfo is None:
+        asked_at = moment_asked(request)
+        if asked_at is None:
             return ""
         changed = rows.filter(updated_at__gte=asked_at).order_by("pk")
         if not (count := changed.count()):

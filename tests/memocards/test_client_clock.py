@@ -118,7 +118,7 @@ def test_the_order_in_which_a_device_gave_its_answers_is_kept(device: Device) ->
 
 
 @many
-@given(device=devices(errors=seconds(1, 1e6), travels=seconds(0, 200)))
+@given(device=devices(errors=seconds(1, 200), travels=seconds(0, 200)))
 def test_the_order_is_kept_of_devices_that_do_not_say_what_time_it_is(device: Device) -> None:
     """What they claim of the future becomes now. One that was held up takes its place before those that came first."""
     keys = [uuid4() for _ in device.answered]
@@ -132,8 +132,7 @@ def test_the_order_is_kept_of_devices_that_do_not_say_what_time_it_is(device: De
             read[key] = moment.at
             stored.append(Review(claimed_at=claims[key], reviewed_at=moment.at))
     in_order = [read[key] for key in keys]
-    close = max(in_order) - min(in_order) < ONE_DEVICE
-    assert not close or all(earlier < later for earlier, later in pairwise(in_order))
+    assert all(earlier < later for earlier, later in pairwise(in_order))
 
 
 def read_one(claimed: datetime, client_now: datetime, stored: Sequence[Review] = ()) -> datetime:

@@ -267,6 +267,15 @@ def test_of_all_that_match_nobody_has_read_the_rest_so_it_is_asked_anew_with_wha
     assert not MemoCard.objects.filter(needs_review=True).exists()
 
 
+@pytest.mark.parametrize("asked_at", ["", "yesterday", "2026-13-45T99:00:00Z", "2026-01-01T00:00:00"])
+def test_an_answer_to_no_question_is_asked(asked_at: str) -> None:
+    card, client = waiting(MemoCard), member("reviewer")
+    given = {"action": "approve", "_selected_action": card.pk, "select_across": "1", "confirmed": "1-x"}
+    html = client.post(list_of(MemoCard), {**given, "asked_at": asked_at}).content.decode()
+    assert "Approve 1 row?" in html
+    assert not is_published(card)
+
+
 @pytest.mark.parametrize("given", [{}, {"confirmed": "1"}, {"read": "nonsense 7 :x 99999999999999999999:y"}])
 def test_a_list_action_that_does_not_say_what_was_read_approves_nothing(given: dict[str, str]) -> None:
     card, client = waiting(MemoCard), member("reviewer")
