@@ -21,6 +21,7 @@ from viewer.identity import Identity
 
 T = TypeVar("T")
 LARGEST = 2**63 - 1
+LARGEST_SILENCE_SECONDS = 1e9
 # Whatever the line says, the hub is asked again after this long.
 LONGEST_REST_SECONDS = 300.0
 _PROBLEM = "urn:studyhub:problem:"
@@ -103,6 +104,8 @@ class Page:
     head: int
     has_more: bool
     identity: Identity
+    # For how long nothing was published at the hub, because no relay runs there; None: it does not say, or never was.
+    relay_silent_seconds: float | None = None
 
 
 @dataclass(frozen=True)
@@ -244,6 +247,7 @@ def _page(answer: Answer, question: Question) -> Page:
             head=_whole(body["head"]),
             has_more=_of(bool, body["has_more"]),
             identity=_identity(body),
+            relay_silent_seconds=_seconds_or_none(body.get("relay_silent_seconds")),
         )
     except (ValueError, TypeError, KeyError) as error:
         raise unreadable() from error
@@ -251,6 +255,14 @@ def _page(answer: Answer, question: Question) -> Page:
     if page.has_more and page.cursor == question.after:
         raise HubAway("The hub's feed does not move on: it repeats its cursor.", answered=True)
     return page
+
+
+def _seconds_or_none(value: Any) -> float | None:
+    if value is None:
+        return None
+    if not isinstance(value, int | float) or not 0 <= value < LARGEST_SILENCE_SECONDS:
+        raise ValueError
+    return float(value)
 
 
 def _require_consistency(page: Page, question: Question) -> None:

@@ -171,6 +171,8 @@ class SyncState(models.Model):
     learner_id = models.BigIntegerField(null=True)
     several_learners = models.BooleanField(default=False)
     synced_at = models.DateTimeField(null=True)
+    # By this machine's clock, as of the last page. Well before `synced_at`, no relay runs at the hub.
+    published_at = models.DateTimeField(null=True, help_text="When the hub last published, or had nothing to publish")
     failure = models.TextField(choices=Failure.choices, default=Failure.NONE)
     failure_sentence = models.TextField(default="")
     # The hub asked for a pause, or did not answer in time: a rating made before then does not try it at once.

@@ -13,6 +13,8 @@ from viewer.state import current_state
 
 # The long poll comes back every 25 seconds, so a minute or two of silence means that nobody is asking.
 SILENCE = timedelta(minutes=2)
+# A relay that is started anew is back within seconds.
+HUB_SILENCE = timedelta(minutes=1)
 
 
 @dataclass(frozen=True)
@@ -69,6 +71,11 @@ def _warnings(state: SyncState, changed_settings: str, kept: list[KeptKind], now
             sentences.append("You can go on studying. Ratings are kept here and sent later.")
     elif state.synced_at and now - state.synced_at > SILENCE:
         sentences.append("Nobody follows the hub's feed at the moment. Is `python -m viewer sync` running?")
+    elif minutes := _silent_minutes(state, now):
+        sentences.append(
+            f"The hub has not published for {minutes} minute{'s' if minutes > 1 else ''}: what is changed there does not "
+            "arrive here. Tell whoever runs it that its relay has stopped."
+        )
     if state.scanning and state.synced_at:
         sentences.append("The feed is being read from its start. Until then some of this may be outdated.")
     if state.several_learners:
@@ -81,6 +88,13 @@ def _warnings(state: SyncState, changed_settings: str, kept: list[KeptKind], now
         what = "a row" if number == 1 else f"{number} rows"
         sentences.append(f"The hub publishes {what} that this viewer cannot show. A newer version will.")
     return sentences
+
+
+def _silent_minutes(state: SyncState, now: datetime) -> int:
+    """For how many minutes the hub has not published although it answers; 0 while all is well."""
+    if state.synced_at is None or state.published_at is None or state.synced_at - state.published_at < HUB_SILENCE:
+        return 0
+    return int((now - state.published_at).total_seconds() // 60)
 
 
 def study_note() -> str:

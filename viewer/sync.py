@@ -10,6 +10,7 @@ has reached the head; what it did not bring goes with that last page, which was 
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import timedelta
 
 from django.db import transaction
 from django.utils import timezone
@@ -144,6 +145,8 @@ def _move_cursor(state: SyncState, page: Page) -> None:
     state.seq = max([state.seq, *(item.seq for item in page.items)])
     state.at_head = not page.has_more
     state.synced_at = timezone.now()
+    silence = page.relay_silent_seconds
+    state.published_at = None if silence is None else state.synced_at - timedelta(seconds=silence)
     state.failure = SyncState.Failure.NONE
     state.failure_sentence = ""
     state.rest_until = None
@@ -157,6 +160,7 @@ def _move_cursor(state: SyncState, page: Page) -> None:
             "learner_id",
             "several_learners",
             "synced_at",
+            "published_at",
             "failure",
             "failure_sentence",
             "rest_until",

@@ -88,6 +88,8 @@ class FakeHub:
         # What was offered again, and what of it is refused: review id → the sentence.
         self.offered: list[dict[str, Any]] = []
         self.refused_reviews: dict[str, str] = {}
+        # For how long no relay has published.
+        self.relay_silent_seconds: float | None = 0.5
         self.asked: list[dict[str, str]] = []
         self.news = threading.Condition()
         self.connections: list[socket.socket] = []
@@ -153,7 +155,8 @@ class FakeHub:
         found = sorted((item for item in self.items.values() if item["seq"] > start), key=lambda item: item["seq"])
         items, has_more = found[:limit], len(found) > limit
         end = items[-1]["seq"] if has_more else self.seq
-        return Answer(200, {"items": items, "cursor": f"{self.epoch}.{end}", "head": self.seq, "has_more": has_more})
+        page = {"items": items, "cursor": f"{self.epoch}.{end}", "head": self.seq, "has_more": has_more}
+        return Answer(200, page | {"relay_silent_seconds": self.relay_silent_seconds})
 
 
 class _Handler(BaseHTTPRequestHandler):

@@ -326,3 +326,17 @@ def test_pages_cost_the_same_however_much_there_is(
     for path, limit in (("/", 11), ("/study/due/", 7), ("/topics/1/", 8), ("/questions/1/?choice=1", 5)):
         with django_assert_max_num_queries(limit):
             assert client.get(path).status_code == 200
+
+
+def test_a_hub_that_answers_but_publishes_nothing_is_told_from_one_at_the_head(
+    client: Client, library: FakeHub, feed: FeedClient
+) -> None:
+    assert "has not published for" not in text(client.get("/"))
+    library.relay_silent_seconds = 605.0
+    read_to_head(feed)
+    assert "The hub has not published for 10 minutes: what is changed there does not arrive here" in text(
+        client.get("/")
+    )
+    library.relay_silent_seconds = 1.0
+    read_to_head(feed)
+    assert "has not published for" not in text(client.get("/"))
