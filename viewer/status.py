@@ -73,8 +73,8 @@ def _warnings(state: SyncState, changed_settings: str, kept: list[KeptKind], now
         sentences.append("Nobody follows the hub's feed at the moment. Is `python -m viewer sync` running?")
     elif minutes := _silent_minutes(state, now):
         sentences.append(
-            f"The hub has not published for {minutes} minute{'s' if minutes > 1 else ''}: what is changed there does not "
-            "arrive here. Tell whoever runs it that its relay has stopped."
+            f"The hub has not published for {minutes} minute{'s' if minutes > 1 else ''}: what is changed there does "
+            "not arrive here. Tell whoever runs it that its relay has stopped."
         )
     if state.scanning and state.synced_at:
         sentences.append("The feed is being read from its start. Until then some of this may be outdated.")
