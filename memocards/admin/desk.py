@@ -9,7 +9,6 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 from urllib.parse import urlencode
 
-from django.conf import settings
 from django.contrib import messages
 from django.contrib.admin import AdminSite
 from django.core.exceptions import PermissionDenied
@@ -278,7 +277,6 @@ class ReviewDesk(View):
             "skipped": len(self._skipped()),
             "can_save": any(allowed(request, kind, "save") for kind in self.kinds),
             "can_delete": any(allowed(request, kind, "delete") for kind in self.kinds),
-            "csrf_cookie": settings.CSRF_COOKIE_NAME,
         }
         return TemplateResponse(request, "memocards/desk/page.html", context, status=status)
 

@@ -389,7 +389,8 @@ def test_whoever_leaves_is_asked_and_loses_no_decision(sit_down: Sitter) -> None
     assert asked == [*["beforeunload"] * 2, "confirm"]
 
 
-def test_whoever_was_logged_out_logs_in_elsewhere_and_goes_on(sit_down: Sitter) -> None:
+def test_whoever_was_logged_out_logs_in_elsewhere_and_goes_on(sit_down: Sitter, expected_errors: list[str]) -> None:
+    expected_errors.append("403 (Forbidden)")
     first, second = waiting(2)
     anna = reviewer(username="anna")
     anna.set_password("a password")

@@ -183,25 +183,36 @@
 
   class LoggedOut extends Error {}
 
-  /* Whoever logs in again in another tab gets another token. */
-  function token() {
-    const start = `${texts.csrfCookie}=`;
-    const cookie = document.cookie.split("; ").find((one) => one.startsWith(start));
-    return cookie ? cookie.slice(start.length) : document.querySelector("[name=csrfmiddlewaretoken]").value;
+  const tokenIn = (page) => page.querySelector("#logout-form [name=csrfmiddlewaretoken]").value;
+  let token = tokenIn(document);
+
+  /* Whoever logs in again in another tab gets another token. No script can read its cookie: any page has it. */
+  async function renewToken() {
+    const response = await fetch(texts.indexUrl, { redirect: "manual" });
+    if (!response.ok) throw new LoggedOut();
+    token = tokenIn(new DOMParser().parseFromString(await response.text(), "text/html"));
   }
 
-  async function post(data) {
-    data.set("under_way", [...underWay].join(" "));
-    data.set("held", held());
-    data.set("csrfmiddlewaretoken", token());
+  function postWithToken(data) {
+    data.set("csrfmiddlewaretoken", token);
     const body = new URLSearchParams(data).toString();
-    const response = await fetch(address(), {
+    return fetch(address(), {
       method: "POST",
       body,
       headers: { Accept: "application/json", "Content-Type": "application/x-www-form-urlencoded" },
       redirect: "manual",
       keepalive: body.length < KEEPS_ALIVE,
     });
+  }
+
+  async function post(data) {
+    data.set("under_way", [...underWay].join(" "));
+    data.set("held", held());
+    let response = await postWithToken(data);
+    if (response.status === 403) {
+      await renewToken();
+      response = await postWithToken(data);
+    }
     if (response.type === "opaqueredirect" || response.status === 403) throw new LoggedOut();
     if (![200, 409, 422].includes(response.status)) throw new Error(String(response.status));
     return { ...(await response.json()), status: response.status };
