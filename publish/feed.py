@@ -95,9 +95,15 @@ def page(
 
 
 def page_statement(
-    reader: Reader, *, cursor: Cursor | None, kinds: Sequence[str], limit: int, separator: str
+    reader: Reader,
+    *,
+    cursor: Cursor | None,
+    kinds: Sequence[str],
+    limit: int,
+    separator: str,
+    page_bytes: int | None = None,
 ) -> tuple[str, dict[str, Any]]:
-    """The statement for one page. Its row goes to page_from_row(). Raises UnknownKind.
+    """The statement for one page of about `page_bytes` at most. Its row goes to page_from_row(). Raises UnknownKind.
 
     Shared rows and the learner's own are two index scans, merged: other learners' rows cost nothing.
     """
@@ -112,7 +118,7 @@ def page_statement(
     return _PAGE.format(scans=scans, item=_ITEM, silent_seconds=SILENT_SECONDS), {
         "seq": 0 if cursor is None else cursor.seq,
         "limit": limit,
-        "page_bytes": PAGE_BYTES,
+        "page_bytes": page_bytes or PAGE_BYTES,
         "separator": separator,
         "kinds": wanted,
         "learner_id": reader.learner_id,

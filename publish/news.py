@@ -1,9 +1,11 @@
-"""News of the feed for all who wait in this process: one LISTEN connection wakes them."""
+"""News of the feed for this process: one LISTEN connection says when to look, and one look tells all who wait."""
 
 import asyncio
-import contextlib
 import logging
 import random
+import uuid
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from typing import Any
 
 import psycopg
@@ -14,68 +16,95 @@ from publish.relay import CHANNEL
 
 logger = logging.getLogger(__name__)
 
-# How often a waiter looks by itself: what a lost notification, or a lost LISTEN connection, costs at most.
+# How often it is time to look without a notification: what a lost one costs at most.
 POLL_SECONDS = 5.0
-POLL_SECONDS_WITHOUT_LISTENING = 0.5
-_SECONDS_BETWEEN_CHECKS = 30
-_LONGEST_PAUSE_SECONDS = 5.0
+APPLICATION_NAME = "feed news"
+_FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 0.1, 0.5
+# Of a larger batch it is not said whom it concerns.
+_MOST_CHANGES = 2000
+
+_LOOK = """
+SELECT state.system_identifier = (SELECT system_identifier FROM pg_control_system()),
+       state.epoch, state.last_seq, state.tombstone_floor,
+       changed.learner_id, changed.kind, changed.seq, coalesce(changed.count, 0)
+FROM publish_feed_state AS state LEFT JOIN LATERAL (
+    SELECT learner_id, kind, max(seq) AS seq, count(*) AS count
+    FROM (SELECT learner_id, kind, seq FROM publish_item
+          WHERE seq > %(seq)s AND seq > state.last_seq - %(most)s ORDER BY seq) AS latest
+    GROUP BY learner_id, kind
+) AS changed ON true
+"""
 
 
-class News:
-    """A count that the LISTEN connection raises, and a condition to wait on. Belongs to one event loop."""
+@dataclass(frozen=True)
+class Change:
+    """Something of this kind and owner has changed, up to `seq`; `learner_id` None: it is everyone's."""
 
-    def __init__(self) -> None:
-        self._count = 0
-        self._changed = asyncio.Condition()
-        self._listener: asyncio.Task[None] | None = None
-        self._listening = False
+    learner_id: int | None
+    kind: str
+    seq: int
 
-    @property
-    def count(self) -> int:
-        """Take it before a look at the feed: wait() then returns at once for whatever came after that look."""
-        return self._count
 
-    async def wait(self, seen: int, seconds: float) -> None:
-        """Return when there is news since `seen`, when it is time to look all the same, or after so many seconds."""
-        if self._listener is None or self._listener.done():
-            self._listener = asyncio.create_task(self._listen())
-        longest = POLL_SECONDS if self._listening else POLL_SECONDS_WITHOUT_LISTENING
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(min(seconds, longest)), self._changed:
-                await self._changed.wait_for(lambda: self._count != seen)
+@dataclass(frozen=True)
+class Look:
+    """The feed's state, and what has changed in it after `changed_after`; all of one snapshot."""
 
-    async def close(self) -> None:
-        """Give up the LISTEN connection."""
-        if self._listener is not None:
-            self._listener.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._listener
+    epoch: uuid.UUID
+    head: int
+    floor: int
+    changed_after: int
+    changes: tuple[Change, ...]
 
-    async def _listen(self) -> None:
-        """Listen for ever; after a lost connection listen on a new one, and have everyone look once."""
-        pause = 0.1
-        while True:
-            try:
-                async with await psycopg.AsyncConnection.connect(**await connection_parameters()) as listening:
-                    await listening.execute(f"LISTEN {CHANNEL}")
-                    self._listening, pause = True, 0.1
-                    await self._announce()
-                    while True:
-                        async for _notification in listening.notifies(timeout=_SECONDS_BETWEEN_CHECKS):
-                            await self._announce()
-                        # A connection that died without a word shows itself here.
-                        await listening.execute("SELECT 1")
-            except Exception as error:
-                self._listening = False
-                logger.warning("The feed's LISTEN connection is lost; waiting consumers poll meanwhile: %s", error)
-                await self._announce()
-                await asyncio.sleep(pause * random.uniform(0.5, 1))  # noqa: S311
-                pause = min(pause * 2, _LONGEST_PAUSE_SECONDS)
 
-    async def _announce(self) -> None:
-        async with self._changed:
-            self._count += 1
-            self._changed.notify_all()
+async def look(database: psycopg.AsyncConnection[Any], after: int | None) -> Look | None:
+    """Look at the feed, for those who have what is up to the seq `after`; None: nobody asks what has changed.
+
+    Returns None for a feed that has not begun in this cluster.
+    """
+    rows = await (await database.execute(_LOOK, {"seq": after, "most": _MOST_CHANGES})).fetchall()
+    if not rows or not rows[0][0]:
+        return None
+    _same_cluster, epoch, head, floor = rows[0][:4]
+    changes = tuple(Change(learner_id, kind, seq) for *_state, learner_id, kind, seq, count in rows if count)
+    changed_after = head if after is None else max(after, head - _MOST_CHANGES)
+    return Look(epoch, head, floor, changed_after, changes)
+
+
+async def follow(on_news: Callable[[psycopg.AsyncConnection[Any]], Awaitable[None]]) -> None:
+    """Listen for ever. `on_news` gets the connection after each notification, and whenever one may have been missed.
+
+    A connection that is lost, there or here, is replaced.
+    """
+    pause = _FIRST_PAUSE_SECONDS
+    while True:
+        try:
+            async with await connect() as database:
+                await database.execute(f"LISTEN {CHANNEL}")
+                while True:
+                    await on_news(database)
+                    pause = _FIRST_PAUSE_SECONDS
+                    # What comes between two turns of this loop is kept for the next one.
+                    async for _notification in database.notifies(timeout=POLL_SECONDS, stop_after=1):
+                        pass
+        except Exception as error:
+            logger.warning("The feed's LISTEN connection is lost; it is tried again: %s", error)
+            await asyncio.sleep(pause * random.uniform(0.5, 1))  # noqa: S311
+            pause = min(pause * 2, _LONGEST_PAUSE_SECONDS)
+
+
+async def connect() -> psycopg.AsyncConnection[Any]:
+    """A connection outside the pool, which whoever looks at pg_stat_activity can tell from the others."""
+    parameters = {**await connection_parameters(), "application_name": APPLICATION_NAME}
+    database = await psycopg.AsyncConnection.connect(**parameters)
+    await prefer_indexes(database)
+    return database
+
+
+async def prefer_indexes(database: psycopg.AsyncConnection[Any]) -> None:
+    """What the feed reads is a walk along an index, whatever stale statistics make of a table just filled."""
+    await database.execute("SET enable_seqscan = off")
+    await database.execute("SET enable_bitmapscan = off")
+    await database.execute("SET jit = off")
 
 
 async def connection_parameters() -> dict[str, Any]:

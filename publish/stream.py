@@ -10,36 +10,35 @@ import json
 import logging
 import re
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import parse_qs
 
 import psycopg
-from psycopg_pool import AsyncConnectionPool
+from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
 from publish import feed, subscribers
 from publish.compression import SMALLEST_BYTES, choose_encoding, compress
 from publish.cursor import Cursor, CursorExpired
-from publish.news import News, connection_parameters
+from publish.delivery import WHOLE_BYTES, Receive, Scope, Send, send_body, start, while_connected
+from publish.limits import PagesUnderWay, Turn, WaitLimits, Waits
+from publish.news import connection_parameters, prefer_indexes
 from publish.positions import SECONDS_BETWEEN_WRITES, WRITE, positions
+from publish.rooms import Query, Rooms
 
 logger = logging.getLogger(__name__)
 
-Scope = Mapping[str, Any]
-Message = dict[str, Any]
 Named = Mapping[str, str | None]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
-
 JSON, NDJSON, EVENTS = "application/json", "application/x-ndjson", "text/event-stream"
 LONGEST_WAIT_SECONDS = 60.0
 REQUEST_ID = "^[!-~]{1,64}$"
 HEARTBEAT_SECONDS = 15.0
 _POOL_SIZE = 4
 _POOL_TIMEOUT_SECONDS = 10.0
-# Items of an event stream are sent in pages of at most this many.
-_EVENTS_LIMIT = 1000
+# An event stream is read in pages of at most this much.
+_EVENTS_LIMIT, _EVENTS_BYTES = 1000, 1024 * 1024
 
 
 @dataclass(frozen=True)
@@ -76,11 +75,21 @@ class FeedRequest:
         """What every answer repeats, so that a consumer can tell it from the answer to another request."""
         return {"after": "" if self.cursor is None else self.cursor.encode(), "request_id": self.request_id}
 
+    @property
+    def query(self) -> Query:
+        """What it asks of the feed, whoever asks and from wherever."""
+        separator = "," if self.media_type == JSON else "\n"
+        if self.media_type == EVENTS:
+            return Query(self.kinds, min(self.limit, _EVENTS_LIMIT), separator, _EVENTS_BYTES)
+        return Query(self.kinds, self.limit, separator)
+
     @classmethod
     def parse(cls, scope: Scope) -> "FeedRequest":
         """Raises MethodNotAllowed, Unauthenticated, InvalidParameter, MalformedCursor."""
         if scope["method"] != "GET":
             raise MethodNotAllowed
+        if sum(name.lower() == b"authorization" for name, _value in scope["headers"]) > 1:
+            raise subscribers.Unauthenticated  # whose, nobody can say
         headers, given = _headers(scope), _parameters(scope)
         after = _after(headers, given)
         return cls(
@@ -102,53 +111,57 @@ class FeedApplication:
     error that it does not know.
     """
 
-    def __init__(self, refuse: Callable[[Exception, Named], Answer | None]) -> None:
+    def __init__(self, refuse: Callable[[Exception, Named], Answer | None], limits: WaitLimits) -> None:
         self._refuse = refuse
-        self._news: News | None = None
+        self._limits = limits
         self._pool: AsyncConnectionPool | None = None
         self._writer: asyncio.Task[None] | None = None
 
     async def startup(self) -> None:
         """Make what belongs to this event loop. The first connection is opened by the first request."""
-        self._news = News()
         self._pool = AsyncConnectionPool(
             kwargs=connection_parameters,
             min_size=0,
             max_size=_POOL_SIZE,
             timeout=_POOL_TIMEOUT_SECONDS,
-            configure=_prefer_indexes,
+            configure=prefer_indexes,
             check=AsyncConnectionPool.check_connection,
             open=False,
             name="feed",
         )
         await self._pool.open()
+        self._lent = asyncio.Semaphore(_POOL_SIZE)
+        self._lent_at = time.monotonic()
+        self._rooms = Rooms(self._connection)
+        self._waits = Waits(self._limits)
+        self._pages = PagesUnderWay()
         self._writer = asyncio.create_task(self._write_positions())
 
     async def shutdown(self) -> None:
         """Write the last positions and close every connection."""
-        if self._news is None or self._pool is None or self._writer is None:
+        if self._pool is None or self._writer is None:
             return
         self._writer.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await self._writer
-        await self._news.close()
+        await self._rooms.close()
         with contextlib.suppress(psycopg.Error):
             await self._write_positions_now()
         await self._pool.close()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if self._news is None:
+        if self._pool is None:
             await self.startup()
+        address = (scope.get("client") or ("",))[0]
         try:
             request = FeedRequest.parse(scope)
-            page = await self._wait_for_page(request)
+            with self._pages.turn() as turn:
+                if request.media_type == EVENTS:
+                    await self._answer_with_events(request, turn, address, receive, send)
+                else:
+                    await self._answer_with_page(request, turn, address, receive, send)
         except Exception as error:
             await _send(send, self._refusal(error, named_in(scope)))
-            return
-        if request.media_type == EVENTS:
-            await self._stream(request, page, send)
-        else:
-            await _send(send, await _page_answer(request, page))
 
     def _refusal(self, error: Exception, named: Named) -> Answer:
         refusal = self._refuse(error, named)
@@ -156,49 +169,114 @@ class FeedApplication:
             raise error
         return refusal
 
-    async def _wait_for_page(self, request: FeedRequest) -> feed.Page:
-        """A page with items, or the empty one when the time is up."""
-        assert self._news is not None  # noqa: S101
-        deadline = time.monotonic() + request.wait
-        while True:
-            seen = self._news.count
-            page = await self._read(request)
-            left = deadline - time.monotonic()
-            if page.count or left <= 0:
-                return page
-            await self._news.wait(seen, left)
+    # Reading
 
-    async def _read(self, request: FeedRequest) -> feed.Page:
-        """One look at the feed; the token is checked each time, so that a revoked one ends a wait."""
-        assert self._pool is not None  # noqa: S101
-        async with self._pool.connection() as database:
-            row = await (await database.execute(*subscribers.lookup(request.token))).fetchone()
-            reader = subscribers.reader_from(request.token, row)
-            if reader is None:
-                raise subscribers.Unauthenticated
-            statement = feed.page_statement(
-                reader,
-                cursor=request.cursor,
-                kinds=request.kinds,
-                limit=request.limit,
-                separator="," if request.media_type == JSON else "\n",
-            )
-            row = await (await database.execute(*statement)).fetchone()
-        page = feed.page_from_row(row, request.cursor, reader)
+    async def _read(self, request: FeedRequest, turn: Turn) -> feed.Page:
+        """One look at the feed. The turn goes on where the page is large."""
+        while True:
+            async with self._connection() as database:
+                row = await (await database.execute(*subscribers.lookup(request.token))).fetchone()
+                reader = subscribers.reader_from(request.token, row)
+                if reader is None:
+                    raise subscribers.Unauthenticated
+                if turn.is_free_for(reader.subscriber_id):
+                    await turn.take(reader.subscriber_id)
+                    page = await _read_page(database, reader, request)
+                    break
+            # Not with a connection in hand: those who have pages in memory may be slow.
+            await turn.take(reader.subscriber_id)
+        if len(page.items) <= WHOLE_BYTES:
+            turn.release()
         positions.note(reader.subscriber_id, request.cursor)
         return page
 
-    async def _stream(self, request: FeedRequest, page: feed.Page, send: Send) -> None:
-        """Server-sent events: an `item` each, its id the cursor after it; then `head` where the scan has come to it."""
-        await send(_start(200, {"Content-Type": EVENTS, "Cache-Control": "no-store", "X-Accel-Buffering": "no"}))
-        request = replace(request, wait=HEARTBEAT_SECONDS, limit=min(request.limit, _EVENTS_LIMIT))
+    @asynccontextmanager
+    async def _connection(self) -> AsyncIterator[psycopg.AsyncConnection[Any]]:
+        """One of the pool's, first come, first served, however many come. Raises PoolTimeout where none is lent."""
+        assert self._pool is not None  # noqa: S101
+        await self._wait_to_borrow()
+        try:
+            async with self._pool.connection() as database:
+                self._lent_at = time.monotonic()
+                yield database
+        finally:
+            self._lent.release()
+
+    async def _wait_to_borrow(self) -> None:
+        borrowing = asyncio.ensure_future(self._lent.acquire())
+        try:
+            # Only where nobody gets a connection, the database is away; a long queue is none of its faults.
+            while not (await asyncio.wait({borrowing}, timeout=_POOL_TIMEOUT_SECONDS))[0]:
+                if time.monotonic() - self._lent_at > _POOL_TIMEOUT_SECONDS:
+                    raise PoolTimeout("no connection was lent for a while")
+        except BaseException:
+            if not borrowing.cancel() and not borrowing.cancelled():
+                self._lent.release()
+            raise
+
+    # Answering
+
+    async def _answer_with_page(
+        self, request: FeedRequest, turn: Turn, address: str, receive: Receive, send: Send
+    ) -> None:
+        """A page, at once or as soon as there is one to wait for."""
+        page: feed.Page | None = await self._read(request, turn)
+        assert page is not None  # noqa: S101
+        waits = not page.count and request.wait > 0
+        large = len(page.items) > WHOLE_BYTES
+        with self._waits.hold(page.reader.subscriber_id, address) if waits or large else contextlib.nullcontext():
+            if waits:
+                page = await while_connected(receive, self._wait_for_page(request, page, turn))
+                if page is None:
+                    return
+            answer = await _page_answer(request, page)
+            await send(start(answer.status, {**answer.headers, "Content-Length": str(len(answer.body))}))
+            page = None
+            if unread := await send_body(send, answer.body):
+                del answer
+                turn.release()
+                await unread
+
+    async def _wait_for_page(self, request: FeedRequest, page: feed.Page, turn: Turn) -> feed.Page:
+        """A page with items, or the empty one when the time is up."""
+        deadline = time.monotonic() + request.wait
+        while not page.count and (left := deadline - time.monotonic()) > 0:
+            page = await self._rooms.wait(page, request.query, left) or await self._read(request, turn)
+        if len(page.items) > WHOLE_BYTES:
+            await turn.take(page.reader.subscriber_id)
+        return page
+
+    async def _answer_with_events(
+        self, request: FeedRequest, turn: Turn, address: str, receive: Receive, send: Send
+    ) -> None:
+        page = await self._read(request, turn)
+        with self._waits.hold(page.reader.subscriber_id, address):
+            await send(start(200, {"Content-Type": EVENTS, "Cache-Control": "no-store", "X-Accel-Buffering": "no"}))
+            await while_connected(receive, self._stream(replace(request, wait=HEARTBEAT_SECONDS), page, turn, send))
+
+    async def _stream(self, request: FeedRequest, page: feed.Page, turn: Turn, send: Send) -> None:
+        """Server-sent events: an `item` each, its id the cursor after it; then `head` where the scan has come to it.
+
+        A client that reads too slowly finds its stream broken off, and comes back with the last id that it has read.
+        """
         while True:
             cursor = Cursor.decode(page.cursor)
             events = _events(page, cursor, request)
-            await send({"type": "http.response.body", "body": events or b": heartbeat\n\n", "more_body": True})
+            # What was sent is not kept while the stream waits.
+            page = replace(page, items="", count=0)
+            unread = await send_body(send, events or b": heartbeat\n\n", more=True)
+            del events
+            turn.release()
+            if unread is not None:
+                await unread
+                return
             request = replace(request, cursor=cursor)
+            positions.note(page.reader.subscriber_id, cursor)
             try:
-                page = await self._wait_for_page(request)
+                if page.has_more:
+                    page = await self._read(request, turn)
+                else:
+                    page = await self._wait_for_page(request, page, turn)
             except Exception as error:
                 refusal = self._refusal(error, request.named)
                 name = b"resync" if isinstance(error, CursorExpired) else b"problem"
@@ -219,6 +297,22 @@ class FeedApplication:
         assert self._pool is not None  # noqa: S101
         async with self._pool.connection() as database:
             await database.execute(WRITE, positions.take())
+
+
+async def _read_page(
+    database: psycopg.AsyncConnection[Any], reader: subscribers.Reader, request: FeedRequest
+) -> feed.Page:
+    query = request.query
+    statement = feed.page_statement(
+        reader,
+        cursor=request.cursor,
+        kinds=query.kinds,
+        limit=query.limit,
+        separator=query.separator,
+        page_bytes=query.page_bytes,
+    )
+    row = await (await database.execute(*statement)).fetchone()
+    return feed.page_from_row(row, request.cursor, reader)
 
 
 def page_body(page: feed.Page, named: Named) -> bytes:
@@ -263,13 +357,6 @@ def _events(page: feed.Page, cursor: Cursor, request: FeedRequest) -> bytes:
     if moved and not page.has_more:
         parts.append(f"id: {page.cursor}\nevent: head\ndata: ".encode() + _position(page, request.named) + b"\n\n")
     return b"".join(parts)
-
-
-async def _prefer_indexes(database: psycopg.AsyncConnection[Any]) -> None:
-    # A page is a walk along an index, whatever stale statistics make of a table that has just been filled.
-    await database.execute("SET enable_seqscan = off")
-    await database.execute("SET enable_bitmapscan = off")
-    await database.execute("SET jit = off")
 
 
 def named_in(scope: Scope) -> Named:
@@ -334,14 +421,6 @@ def _number(
     return value
 
 
-def _start(status: int, headers: Mapping[str, str]) -> Message:
-    return {
-        "type": "http.response.start",
-        "status": status,
-        "headers": [(name.lower().encode(), value.encode()) for name, value in headers.items()],
-    }
-
-
 async def _send(send: Send, answer: Answer) -> None:
-    await send(_start(answer.status, {**answer.headers, "Content-Length": str(len(answer.body))}))
+    await send(start(answer.status, {**answer.headers, "Content-Length": str(len(answer.body))}))
     await send({"type": "http.response.body", "body": answer.body})

@@ -4,7 +4,7 @@ import hashlib
 import hmac
 import secrets
 import uuid
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +17,9 @@ from publish.kinds import get_kind
 from publish.models import FeedState, Subscriber
 
 _PREFIX_LENGTH = 12
+# A learner who may no longer log in reads nothing either.
+_ACTIVE = Q(learner__isnull=True) | Q(learner__is_active=True)
+_READER_COLUMNS = ("pk", "learner_id", "all_learners", "kinds")
 
 
 class Unauthenticated(Exception):
@@ -101,13 +104,14 @@ def authenticate(token: str) -> Reader | None:
 
 def lookup(token: str) -> tuple[str, tuple[Any, ...]]:
     """The statement that finds the row reader_from() wants: the feed's own connections are not Django's."""
+    prefix = token[:_PREFIX_LENGTH].replace("\0", "")
     return (
-        Subscriber.objects.filter(token_prefix=token[:_PREFIX_LENGTH].replace("\0", ""))
+        Subscriber.objects.filter(token_prefix=prefix)
         .filter(Q(revoked_at__isnull=True) | Q(erased_learner_id__isnull=False))
-        .filter(Q(learner__isnull=True) | Q(learner__is_active=True))
+        .filter(_ACTIVE)
         .order_by()
         .annotate(hub=Subquery(FeedState.objects.values("hub")[:1]))
-        .values_list("token_hash", "pk", "learner_id", "all_learners", "kinds", "erased_learner_id", "hub")
+        .values_list("token_hash", "erased_learner_id", "hub", *_READER_COLUMNS)
         .query.sql_with_params()
     )
 
@@ -116,10 +120,29 @@ def reader_from(token: str, row: Sequence[Any] | None) -> Reader | None:
     """The reader in the row that lookup() found, if the token is really that subscriber's. Raises LearnerErased."""
     if row is None or not hmac.compare_digest(bytes(row[0]), _hash(token)):
         return None
-    _hash_of_token, subscriber_id, learner_id, all_learners, kinds, erased_learner_id, hub = row
+    _hash_of_token, erased_learner_id, hub, *reader = row
     if erased_learner_id is not None:
-        raise LearnerErased(hub=hub, subscriber_id=subscriber_id, learner_id=erased_learner_id)
-    return Reader(subscriber_id=subscriber_id, learner_id=learner_id, all_learners=all_learners, kinds=tuple(kinds))
+        raise LearnerErased(hub=hub, subscriber_id=reader[0], learner_id=erased_learner_id)
+    return _reader(reader)
+
+
+def lookup_readers(subscriber_ids: Collection[int]) -> tuple[str, tuple[Any, ...]]:
+    """The statement that finds the rows readers_from() wants, for tokens that were right when their wait began."""
+    return (
+        Subscriber.objects.filter(_ACTIVE, pk__in=sorted(subscriber_ids), revoked_at__isnull=True)
+        .order_by()
+        .values_list(*_READER_COLUMNS)
+        .query.sql_with_params()
+    )
+
+
+def readers_from(rows: Sequence[Sequence[Any]]) -> dict[int, Reader]:
+    """Subscriber → what it may see, from the rows that lookup_readers() found."""
+    return {row[0]: _reader(row) for row in rows}
+
+
+def _reader(row: Sequence[Any]) -> Reader:
+    return Reader(subscriber_id=row[0], learner_id=row[1], all_learners=row[2], kinds=tuple(row[3]))
 
 
 def _give_token(subscriber: Subscriber) -> str:

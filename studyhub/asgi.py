@@ -10,12 +10,22 @@ from a2wsgi import WSGIMiddleware
 from studyhub.wsgi import application as django_application
 
 # Only after the settings are there.
-from publish.stream import FeedApplication, Message, Receive, Scope, Send  # isort: skip
+from django.conf import settings  # isort: skip
+from publish.delivery import Message, Receive, Scope, Send  # isort: skip
+from publish.limits import WaitLimits  # isort: skip
+from publish.stream import FeedApplication  # isort: skip
 from studyhub.problems import answer_for  # isort: skip
 
 DJANGO_THREADS = 4
 
-_feed = FeedApplication(answer_for)
+_feed = FeedApplication(
+    answer_for,
+    WaitLimits(
+        of_one_subscriber=settings.WAITS_PER_SUBSCRIBER,
+        from_one_address=settings.WAITS_PER_ADDRESS,
+        in_all=settings.WAITS_IN_ALL,
+    ),
+)
 _django: Any = WSGIMiddleware(cast(Any, django_application), workers=DJANGO_THREADS)
 
 

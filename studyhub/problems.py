@@ -23,6 +23,7 @@ from memocards import errors
 from publish.cursor import CursorExpired, MalformedCursor
 from publish.feed import FeedNotBegun, InvalidParameter
 from publish.kinds import UnknownKind
+from publish.limits import Busy, TooManyWaits
 from publish.stream import Answer, MethodNotAllowed
 from publish.subscribers import LearnerErased, Unauthenticated
 
@@ -83,6 +84,8 @@ _KNOWN: tuple[tuple[type[Exception], int, str], ...] = (
     (AuthenticationError, 401, "unauthorized"),
     (InvalidParameter, 422, "invalid"),
     (MethodNotAllowed, 405, "method-not-allowed"),
+    (TooManyWaits, 429, "too-many-waits"),
+    (Busy, 503, "busy"),
     *((kind, 503, _DATABASE_AWAY[0]) for kind in _DATABASES),
 )
 
@@ -97,6 +100,7 @@ TITLES = {
     403: "Forbidden",
     404: "Not Found",
     405: "Method Not Allowed",
+    408: "Request Timeout",
     409: "Conflict",
     410: "Gone",
     412: "Precondition Failed",
@@ -182,7 +186,7 @@ def headers_for(body: Mapping[str, Any]) -> dict[str, str]:
         return {"WWW-Authenticate": "Bearer"}
     if body["status"] == HTTPStatus.METHOD_NOT_ALLOWED:
         return {"Allow": "GET"}
-    if body["status"] == HTTPStatus.SERVICE_UNAVAILABLE:
+    if body["status"] in {HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE}:
         return {"Retry-After": str(RETRY_AFTER_SECONDS)}
     return {}
 
@@ -199,7 +203,8 @@ def answer_for(error: Exception, named: Mapping[str, Any]) -> Answer | None:
         return None
     if body["status"] != HTTPStatus.UNAUTHORIZED:  # to nobody in particular, nothing is repeated
         body |= named
-    return Answer(body["status"], {"Content-Type": CONTENT_TYPE, **headers_for(body)}, json.dumps(body).encode())
+    headers = {"Content-Type": CONTENT_TYPE, "Cache-Control": "no-store", **headers_for(body)}
+    return Answer(body["status"], headers, json.dumps(body).encode())
 
 
 def response(body: Mapping[str, Any]) -> JsonResponse:
@@ -310,23 +315,31 @@ def _causes(error: BaseException | None) -> Iterator[Exception]:
 
 
 def problems_below_api(get_response: Callable[[HttpRequest], HttpResponse]) -> Callable[[HttpRequest], HttpResponse]:
-    """Middleware: below /api/ the errors that Django answers by itself are problems too."""
+    """Middleware: below /api/ the errors that Django answers by itself are problems too, and nothing is stored."""
 
     def answer(request: HttpRequest) -> HttpResponse:
         found = get_response(request)
-        status = found.status_code
-        if (
-            status < HTTPStatus.BAD_REQUEST
-            or not request.path.startswith("/api/")
-            or found["Content-Type"] == CONTENT_TYPE
-            or (settings.DEBUG and status == HTTPStatus.INTERNAL_SERVER_ERROR)
-        ):
+        if not request.path.startswith("/api/"):
             return found
-        told = response(problem(status, slug_of(status), _DJANGOS.get(status, _title(status))))
-        # Or Django logs the same answer once more.
-        told._has_been_logged = getattr(found, "_has_been_logged", False)  # type: ignore[attr-defined]
-        if found.has_header("Allow"):
-            told["Allow"] = found["Allow"]
+        told = _as_problem(found)
+        # What a learner has answered is nothing for a cache, and neither is what was refused.
+        told.setdefault("Cache-Control", "no-store")
         return told
 
     return answer
+
+
+def _as_problem(found: HttpResponse) -> HttpResponse:
+    status = found.status_code
+    if (
+        status < HTTPStatus.BAD_REQUEST
+        or found["Content-Type"] == CONTENT_TYPE
+        or (settings.DEBUG and status == HTTPStatus.INTERNAL_SERVER_ERROR)
+    ):
+        return found
+    told = response(problem(status, slug_of(status), _DJANGOS.get(status, _title(status))))
+    # Or Django logs the same answer once more.
+    told._has_been_logged = getattr(found, "_has_been_logged", False)  # type: ignore[attr-defined]
+    if found.has_header("Allow"):
+        told["Allow"] = found["Allow"]
+    return told

@@ -218,6 +218,12 @@ LLM_TIMEOUT_SECONDS: float = _whole_number("LLM_TIMEOUT_SECONDS", default=120, l
 RATINGS_PER_MINUTE = 600
 RATING_BATCHES_PER_MINUTE = 60
 
+# How many long polls, event streams and large pages of the feed may be open. The Procfile lets granian accept some
+# thousand connections more than these.
+WAITS_PER_SUBSCRIBER = _whole_number("WAITS_PER_SUBSCRIBER", default=256, lowest=1, highest=6144)
+WAITS_PER_ADDRESS = _whole_number("WAITS_PER_ADDRESS", default=2048, lowest=1, highest=6144)
+WAITS_IN_ALL = 6144
+
 INSTALLED_APPS = [
     # Before the others: its templates go over theirs.
     "studyhub.apps.StudyHubConfig",

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import shlex
 import shutil
 import signal
 import socket
@@ -59,6 +60,13 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+def hub_command(port: int) -> list[str]:
+    """How `make run` serves the hub."""
+    line = next(line for line in (CHECKOUT / "Procfile").read_text().splitlines() if line.startswith("hub: exec "))
+    program, *arguments = shlex.split(line.removeprefix("hub: exec ").replace("$PORT", str(port)))
+    return [str(Path(sys.executable).with_name(program)), *arguments]
 
 
 class Process:
@@ -175,12 +183,7 @@ class Installation:
 
     def hub(self) -> Process:
         """The hub as `make run` serves it, once it answers."""
-        hub = self.start(
-            str(Path(sys.executable).with_name("granian")),
-            *("--interface", "asgi", "--host", "127.0.0.1", "--port", str(self.port), "--no-ws"),
-            *("--workers-kill-timeout", "1", "--log-level", "warning", "--factory", "studyhub.worker:application"),
-            name="hub",
-        )
+        hub = self.start(*hub_command(self.port), name="hub")
         wait_until(self._answers, what="An answer of the hub")
         return hub
 
@@ -196,7 +199,8 @@ class Installation:
 
     def _answers(self) -> bool:
         try:
-            return httpx.get(f"{self.url}/api/feed", timeout=5).status_code == httpx.codes.UNAUTHORIZED
+            status = httpx.get(f"{self.url}/api/feed", timeout=5).status_code
+            return status in {httpx.codes.UNAUTHORIZED, httpx.codes.MOVED_PERMANENTLY}
         except httpx.TransportError:
             return False
 
