@@ -1,11 +1,9 @@
 """One port for everything: the feed natively, so that waiting costs no thread; the rest is Django under WSGI."""
 
 import os
-from typing import Any, cast
+import re
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "studyhub.settings")
-
-from a2wsgi import WSGIMiddleware
 
 from studyhub.wsgi import application as django_application
 
@@ -14,10 +12,16 @@ from django.conf import settings  # isort: skip
 from publish.delivery import Message, Receive, Scope, Send  # isort: skip
 from publish.limits import WaitLimits  # isort: skip
 from publish.stream import FeedApplication  # isort: skip
+from studyhub.front.bodies import Bodies, BodyLimits  # isort: skip
+from studyhub.front.callers import Callers  # isort: skip
+from studyhub.front.descriptors import raise_descriptor_limit  # isort: skip
+from studyhub.front.django import Django  # isort: skip
+from studyhub.front import guards  # isort: skip
 from studyhub.problems import answer_for  # isort: skip
 
 DJANGO_THREADS = 4
 
+raise_descriptor_limit()
 _feed = FeedApplication(
     answer_for,
     WaitLimits(
@@ -26,22 +30,28 @@ _feed = FeedApplication(
         in_all=settings.WAITS_IN_ALL,
     ),
 )
-_django: Any = WSGIMiddleware(cast(Any, django_application), workers=DJANGO_THREADS)
+_bodies = Bodies(
+    BodyLimits(
+        known_bytes=settings.DATA_UPLOAD_MAX_MEMORY_SIZE,
+        upload_bytes=settings.UPLOAD_BYTES,
+        uploads=re.compile(settings.UPLOAD_PATHS),
+        uploads_at_once=settings.UPLOADS_AT_ONCE,
+        from_one_address=settings.BODIES_PER_ADDRESS,
+    ),
+    settings.DATA_DIR / "incoming",
+    Callers().tell,
+)
+_django = Django(django_application, _bodies, threads=DJANGO_THREADS)
 
 
 async def application(scope: Scope, receive: Receive, send: Send) -> None:
     """The ASGI entry point."""
     if scope["type"] == "lifespan":
         await _live(receive, send)
-    elif scope["type"] == "http" and scope["path"] == "/api/feed":
-        await _feed(scope, receive, send)
+    elif scope["type"] == "http" and scope["path"] == "/api/feed" and guards.is_welcome(scope):
+        await _feed(scope, receive, guards.with_security_headers(scope, send))
     else:
-
-        async def received() -> Message:
-            # a2wsgi wants a coroutine, where granian gives another kind of awaitable.
-            return await receive()
-
-        await _django(scope, received, send)
+        await _django(scope, receive, send)
 
 
 async def _live(receive: Receive, send: Send) -> None:

@@ -223,6 +223,14 @@ RATING_BATCHES_PER_MINUTE = 60
 WAITS_PER_SUBSCRIBER = _whole_number("WAITS_PER_SUBSCRIBER", default=256, lowest=1, highest=6144)
 WAITS_PER_ADDRESS = _whole_number("WAITS_PER_ADDRESS", default=2048, lowest=1, highest=6144)
 WAITS_IN_ALL = 6144
+# How many bodies of requests may be on their way from one address.
+BODIES_PER_ADDRESS = 64
+# The largest body of somebody who is logged in or has a token; a few kilobytes are enough for anybody else.
+DATA_UPLOAD_MAX_MEMORY_SIZE = 2_621_440
+# Where staff may send more: a file to import, and the form around it.
+UPLOAD_PATHS = r"/admin/memocards/(memocard|question)/import/"
+UPLOAD_BYTES = 65 * 1024 * 1024
+UPLOADS_AT_ONCE = 4
 
 INSTALLED_APPS = [
     # Before the others: its templates go over theirs.
@@ -242,16 +250,18 @@ INSTALLED_APPS = [
     "memocards.apps.MemocardsConfig",
 ]
 
+# What an answer must have comes first: it is put on every answer, also on refusals of what stands below.
 MIDDLEWARE = [
-    "studyhub.problems.problems_below_api",
-    "django.middleware.security.SecurityMiddleware",
-    "whitenoise.middleware.WhiteNoiseMiddleware",
     "csp.middleware.CSPMiddleware",
     # Outside of what may fail, so that error pages carry its header too.
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "studyhub.front.guards.Security",
+    "studyhub.problems.problems_below_api",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
     "studyhub.lock_patience.few_wait_for_locks",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.locale.LocaleMiddleware",
+    "studyhub.front.refusals.answer_refusals",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
@@ -317,6 +327,9 @@ CONTENT_SECURITY_POLICY: dict[str, Any] = {
 
 SESSION_COOKIE_SAMESITE = "Lax"
 SESSION_COOKIE_HTTPONLY = True
+CSRF_COOKIE_SAMESITE = "Lax"
+# Scripts take the token from the page that they belong to.
+CSRF_COOKIE_HTTPONLY = True
 SECURE_CONTENT_TYPE_NOSNIFF = True
 SECURE_REFERRER_POLICY = "same-origin"
 X_FRAME_OPTIONS = "DENY"
