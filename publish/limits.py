@@ -104,14 +104,20 @@ class Turn:
         """Wait for it, unless it is taken already. Raises Busy."""
         if self._taken:
             return
+        if self.is_free_for(subscriber_id):
+            await self._take(subscriber_id)
+            return
         try:
             async with asyncio.timeout(self._pages.LONGEST_WAIT_SECONDS):
-                for semaphore in (self._pages.of(subscriber_id), self._pages.all):
-                    await semaphore.acquire()
-                    self._taken += (semaphore,)
+                await self._take(subscriber_id)
         except TimeoutError:
             self.release()
             raise Busy from None
+
+    async def _take(self, subscriber_id: int) -> None:
+        for semaphore in (self._pages.of(subscriber_id), self._pages.all):
+            await semaphore.acquire()
+            self._taken += (semaphore,)
 
     def release(self) -> None:
         for semaphore in self._taken:

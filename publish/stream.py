@@ -203,6 +203,9 @@ class FeedApplication:
             self._lent.release()
 
     async def _wait_to_borrow(self) -> None:
+        if not self._lent.locked():
+            await self._lent.acquire()
+            return
         borrowing = asyncio.ensure_future(self._lent.acquire())
         try:
             # Only where nobody gets a connection, the database is away; a long queue is none of its faults.
