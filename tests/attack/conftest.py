@@ -76,5 +76,7 @@ def serve(tmp_path_factory: pytest.TempPathFactory, **environment: str) -> Itera
             **environment,
         },
     )
-    yield Victim(installation)
-    installation.stop_all()
+    try:
+        yield Victim(installation)
+    finally:
+        installation.stop_all()
