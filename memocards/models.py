@@ -26,7 +26,7 @@ from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 from procrastinate.contrib.django.models import ProcrastinateJob
 
-TEXT_LIMIT = 20_000
+from memocards.limits import TEXT_LIMIT
 
 
 def _text(verbose_name: Any, **options: Any) -> "models.TextField[str, str]":

@@ -15,7 +15,7 @@ from pydantic import (
     model_validator,
 )
 
-from memocards.models import TEXT_LIMIT
+from memocards.limits import TEXT_LIMIT
 from memocards.rating import CardState, Rated
 from memocards.scheduling import Outcome
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from django.conf import settings
 
-from memocards.models import TEXT_LIMIT
+from memocards.limits import TEXT_LIMIT
 
 _REASON_LIMIT = 500
 _LONGEST_WAIT_SECONDS = 3600.0

@@ -7,6 +7,7 @@ import json
 import tempfile
 import zipfile
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 from typing import BinaryIO, Final
 
@@ -15,7 +16,7 @@ from django.utils.translation import gettext as _
 
 from memocards.importing import anki_collection
 from memocards.importing.anki_wire import fields, text_field
-from memocards.importing.archives import MEBIBYTE, is_bomb, open_archive, require_harmless, unpack
+from memocards.importing.archives import MEBIBYTE, MOST_MEMBERS, is_bomb, open_archive, require_harmless, unpack
 from memocards.importing.refusals import UnreadableFile
 from memocards.importing.rows import RawItem, Skipped
 
@@ -81,9 +82,18 @@ def _media(archive: zipfile.ZipFile, name: str) -> list[str]:
     try:
         if listed.startswith(b"\x28\xb5\x2f\xfd"):
             plain = zstandard.ZstdDecompressor().stream_reader(listed).read(_MOST_MEDIA_BYTES)
-            return [text_field(entry, 1) for number, entry in fields(plain) if number == 1 and isinstance(entry, bytes)]
+            entries = (entry for number, entry in fields(plain) if number == 1 and isinstance(entry, bytes))
+            return _few([text_field(entry, 1) for entry in islice(entries, MOST_MEMBERS + 1)], name)
         if not listed.strip() or listed[:1] != b"{":
             return []
-        return [str(media) for media in json.loads(listed).values()]
+        return _few([str(media) for media in json.loads(listed).values()], name)
     except (ValueError, RecursionError, zstandard.ZstdError) as error:
         raise UnreadableFile(name, _("The package's list of media cannot be read: %s.") % error) from error
+
+
+def _few(media: list[str], name: str) -> list[str]:
+    """These names. Raises UnreadableFile where they are more than a package can have files."""
+    if len(media) > MOST_MEMBERS:
+        reason = _("The package's list of media has more than %s entries.")
+        raise UnreadableFile(name, reason % f"{MOST_MEMBERS:,}")
+    return media

@@ -15,6 +15,7 @@ from memocards.importing.anki_collection import card_id
 from memocards.importing.anki_templates import cloze, cloze_numbers
 from memocards.importing.decoding import lines
 from memocards.importing.delimited import TAB, cells_of
+from memocards.importing.empty_rows import EmptyRows
 from memocards.importing.refusals import UnreadableFile
 from memocards.importing.rows import BadRow, RawItem, Record, at_line
 
@@ -70,6 +71,7 @@ def read_header(stream: BinaryIO, name: str, *, encoding: str | None) -> Header:
 def records(stream: BinaryIO, name: str, *, encoding: str | None) -> Iterator[RawItem]:
     """The cards of the notes, as HTML: plain text, where the header says that it is, is made to it."""
     header = read_header(stream, name, encoding=encoding)
+    empty = EmptyRows(name)
     text = lines(stream, name, encoding=encoding)
     try:
         for _header_line in range(header.lines):
@@ -80,6 +82,8 @@ def records(stream: BinaryIO, name: str, *, encoding: str | None) -> Iterator[Ra
                 yield BadRow(line, at_line(line), cells.reason)
             elif any(cell.strip() for cell in cells):
                 yield from _cards(header, cells, line)
+            else:
+                empty.add()
     finally:
         text.close()
 

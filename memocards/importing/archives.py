@@ -17,6 +17,8 @@ MEBIBYTE: Final = 1024 * 1024
 # Nothing honest is both this large and packed this well; a ZIP bomb is at about 1000.
 _SUSPICIOUS_BYTES: Final = 32 * MEBIBYTE
 _SUSPICIOUS_RATIO: Final = 200
+# Several times the pictures and sounds of the largest decks that people share.
+MOST_MEMBERS: Final = 250_000
 _CHUNK: Final = MEBIBYTE
 # What everybody's programs write. For the others, errors are as different as the ways to pack.
 _PACKINGS: Final = {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}
@@ -30,6 +32,9 @@ def open_archive(stream: BinaryIO, name: str) -> Iterator[zipfile.ZipFile]:
     try:
         stream.seek(0)
         with zipfile.ZipFile(stream) as archive:
+            if len(archive.filelist) > MOST_MEMBERS:
+                reason = _("The archive holds more than %s files.")
+                raise UnreadableFile(name, reason % f"{MOST_MEMBERS:,}")
             yield archive
     except DAMAGED as error:
         raise UnreadableFile(name, _("The archive is damaged or cut off. Export or download it again.")) from error

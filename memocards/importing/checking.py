@@ -14,7 +14,7 @@ from django.utils.translation import gettext_lazy
 from memocards.importing.decoding import undecoded
 from memocards.importing.markup import TooIntricate, from_html, from_markdown
 from memocards.importing.rows import BadRow, CardRow, Item, Kind, Markup, QuestionRow, Record, Skipped
-from memocards.models import TEXT_LIMIT
+from memocards.limits import TEXT_LIMIT
 
 _CONVERT: Final[Mapping[Markup, Callable[[str], tuple[str, list[str]]]]] = {
     Markup.MARKDOWN: from_markdown,
@@ -25,6 +25,9 @@ _CONVERT: Final[Mapping[Markup, Callable[[str], tuple[str, list[str]]]]] = {
 _NOT_BLANK: Final = re.compile(r"[\S\x1c-\x1f]")
 # Markup may be longer than what it says, but converting it takes time.
 _LONGEST_WRITTEN: Final = 5 * TEXT_LIMIT
+# Characters of texts whose conversion is kept.
+_MOST_KEPT: Final = 4_000_000
+_SURROGATE: Final = re.compile("[\ud800-\udfff]")
 _MOST_TAGS, _LONGEST_TAG = 50, 100
 _LONGEST_ID, _LONGEST_TOPIC, _LONGEST_SOURCE = 200, 200, 500
 _MOST_CHOICES: Final = 10
@@ -46,9 +49,33 @@ _LABELS: Final[Mapping[str, Any]] = {
 }
 
 
-def checked(record: Record, kind: Kind, markup: Markup) -> list[Item]:
+class Conversions:
+    """What the texts of one file became, so that a text that stands in ten thousand rows is converted once.
+
+    Converting is what takes long; what is kept is bounded, and forgotten when it is full.
+    """
+
+    def __init__(self) -> None:
+        self._kept: dict[tuple[Markup, str], tuple[str, list[str]] | None] = {}
+        self._length = 0
+
+    def convert(self, text: str, markup: Markup) -> tuple[str, list[str]] | None:
+        """The text as our Markdown, and the media that are left out; None where its markup is too intricate."""
+        key = (markup, text)
+        if key not in self._kept:
+            if self._length > _MOST_KEPT:
+                self._kept, self._length = {}, 0
+            self._length += len(text)
+            try:
+                self._kept[key] = _CONVERT[markup](text)
+            except TooIntricate:
+                self._kept[key] = None
+        return self._kept[key]
+
+
+def checked(record: Record, kind: Kind, markup: Markup, conversions: Conversions) -> list[Item]:
     """The record's row or bad row, and the media that it leaves out."""
-    checking = _Checking(record, markup)
+    checking = _Checking(record, markup, conversions)
     row = checking.card() if kind is Kind.CARD else checking.question()
     if checking.problems:
         return [BadRow(record.line, record.place, " ".join(checking.problems))]
@@ -67,12 +94,12 @@ def derived_id(*texts: str) -> str:
 class _Checking:
     """Looks at one record, and collects what is wrong with it."""
 
-    def __init__(self, record: Record, markup: Markup) -> None:
-        self._record, self._values = record, record.values
+    def __init__(self, record: Record, markup: Markup, conversions: Conversions) -> None:
+        self._record, self._values, self._conversions = record, record.values, conversions
         self.problems: list[str] = []
         self.media: list[str] = []
-        markup = self._markup() or markup
-        self._convert, self._exact = _CONVERT[markup], markup is Markup.EXACT
+        self._written = self._markup() or markup
+        self._exact = self._written is Markup.EXACT
 
     def card(self) -> CardRow:
         front = self._text("front")
@@ -145,11 +172,11 @@ class _Checking:
             problem = _("The %(what)s has %(count)s characters with its markup; at most %(most)s are read.")
             self.problems.append(problem % {"what": label, "count": f"{len(text):,}", "most": f"{_LONGEST_WRITTEN:,}"})
             return None
-        try:
-            converted, media = self._convert(text)
-        except TooIntricate:
+        conversion = self._conversions.convert(text, self._written)
+        if conversion is None:
             self.problems.append(_("The %s holds a table of too many cells.") % label)
             return None
+        converted, media = conversion
         self.media.extend(media)
         return converted.strip()
 
@@ -168,7 +195,7 @@ class _Checking:
         if problem := undecoded(value):
             self.problems.append(problem)
             return None
-        if any("\ud800" <= character <= "\udfff" for character in value):
+        if _SURROGATE.search(value):
             self.problems.append(_("The %s holds half of a character (a lone surrogate).") % label)
             return None
         return value

@@ -8,14 +8,32 @@ from django.contrib.auth import get_user_model
 from django.core.management.base import BaseCommand, CommandError
 
 from memocards.errors import DomainError
+from memocards.importing.apart import read_apart
+from memocards.importing.archives import MEBIBYTE
 from memocards.importing.decoding import known_encoding
-from memocards.importing.reading import Reading, read
+from memocards.importing.limits import LimitReached, Limits
 from memocards.importing.refusals import BadRows, TopicMissing, UnknownTopics
 from memocards.importing.reports import Report
 from memocards.importing.rows import BadRow, Kind
-from memocards.importing.storing import preview, store
+from memocards.importing.scratch import scratch_directory
+from memocards.importing.spool import Spool
+from memocards.importing.storing import preview, require_topic, store
 from publish.management.progress import Progress
 
+# Whoever runs commands may well give them more than a page gets; still, no file takes the machine.
+LIMITS = Limits(
+    processor_seconds=3600,
+    seconds=2 * 3600,
+    memory=2048 * MEBIBYTE,
+    disk=4096 * MEBIBYTE,
+    text=4096 * MEBIBYTE,
+    rows=None,
+)
+LIMITS_HELP = (
+    "The file is read in a process of its own, which may compute for an hour, run for two, and take 2 GiB of memory "
+    "and 4 GiB of disk below DATA_DIR/imports; a file that takes more is refused."
+)
+_COUNTED = 1024 * 1024
 _MOST_SHOWN = 50
 _MOST_NAMED = 10
 
@@ -49,14 +67,12 @@ class ImportCommand(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         try:
-            rows = read(
-                options["file"],
-                options["format"],
-                kind=self.kind,
-                encoding=options["encoding"],
-                html=options["html"],
-            )
-            report = self._preview(rows, options) if options["dry_run"] else self._store(rows, options)
+            author_id = _author_id(options["author"])
+            if options["topic"] is not None and not options["create_topics"] and not options["dry_run"]:
+                require_topic(options["topic"])
+            with scratch_directory() as directory:
+                rows = self._read(options, directory / "rows")
+                report = self._preview(rows, options) if options["dry_run"] else self._store(rows, options, author_id)
         except BadRows as error:
             self._list_bad(error.file, error.listed, error.count)
             raise CommandError(f"{str(error).removesuffix('.')} with --skip-bad.") from error
@@ -64,6 +80,8 @@ class ImportCommand(BaseCommand):
             raise CommandError(f"{error} That is what --topic and --create-topics are for.") from error
         except TopicMissing as error:
             raise CommandError(f"{error} That is what --topic is for.") from error
+        except LimitReached as error:
+            raise CommandError(f"{error} Nothing was imported. Split the file into several.") from error
         except DomainError as error:
             raise CommandError(str(error)) from error
         except KeyboardInterrupt as error:
@@ -71,20 +89,41 @@ class ImportCommand(BaseCommand):
         self._list_bad(report.file, report.bad_rows, report.bad)
         self._say(report, dry=options["dry_run"])
 
-    def _store(self, rows: Reading, options: dict[str, Any]) -> Report:
-        with Progress(rows.name, total=rows.about(), unit="rows", stream=self.stderr) as bar:
+    def _read(self, options: dict[str, Any], spool: Path) -> Spool:
+        source: Path = options["file"]
+        with Progress(source.name, total=_about_rows(source), unit="rows", stream=self.stderr) as bar:
+            before = 0
+
+            def advance(rows: int) -> None:
+                nonlocal before
+                bar.advance(rows - before)
+                before = rows
+
+            return read_apart(
+                source,
+                spool,
+                limits=LIMITS,
+                kind=self.kind,
+                name=source.name,
+                format=options["format"],
+                encoding=options["encoding"],
+                html=options["html"],
+                on_read=advance,
+            )
+
+    def _store(self, rows: Spool, options: dict[str, Any], author_id: int | None) -> Report:
+        with Progress(f"{rows.name} into the database", total=rows.count, unit="rows", stream=self.stderr) as bar:
             return store(
                 rows,
                 topic=options["topic"],
                 create_topics=options["create_topics"],
                 skip_bad=options["skip_bad"],
-                author_id=_author_id(options["author"]),
+                author_id=author_id,
                 on_read=bar.advance,
             )
 
-    def _preview(self, rows: Reading, options: dict[str, Any]) -> Report:
-        with Progress(rows.name, total=rows.about(), unit="rows", stream=self.stderr) as bar:
-            seen = preview(rows, topic=options["topic"], most=_MOST_SHOWN, on_read=bar.advance)
+    def _preview(self, rows: Spool, options: dict[str, Any]) -> Report:
+        seen = preview(rows, topic=options["topic"], most=_MOST_SHOWN)
         for difference in seen.differences:
             sign = "+" if difference.before is None else "~"
             self.stdout.write(f"{sign} {difference.place}, {difference.external_id}")
@@ -123,6 +162,17 @@ class ImportCommand(BaseCommand):
             if count:
                 more = f" and {count - _MOST_NAMED:,} more" if count > _MOST_NAMED else ""
                 self.stdout.write(f"  {what} ({count:,}): {', '.join(names[:_MOST_NAMED])}{more}.")
+
+
+def _about_rows(path: Path) -> int | None:
+    """For a progress bar: the lines of a text. None for an archive, or where there is nothing to count."""
+    try:
+        with path.open("rb") as file:
+            if file.read(2) == b"PK":
+                return None
+            return sum(chunk.count(b"\n") for chunk in iter(lambda: file.read(_COUNTED), b""))
+    except OSError:
+        return None
 
 
 def _author_id(username: str | None) -> int | None:

@@ -8,6 +8,7 @@ from django.utils.translation import gettext as _
 
 from memocards.importing.columns import Header
 from memocards.importing.decoding import lines, undecoded
+from memocards.importing.empty_rows import EmptyRows
 from memocards.importing.refusals import UnreadableFile
 from memocards.importing.rows import BadRow, Kind, RawItem, at_line
 
@@ -19,6 +20,7 @@ def records(
 ) -> Iterator[RawItem]:
     """The rows of the file. Without a delimiter, the header line tells: comma, semicolon or tab."""
     header: Header | None = None
+    empty = EmptyRows(name)
     text = lines(stream, name, encoding=encoding)
     try:
         for line, cells in cells_of(text, delimiter):
@@ -27,11 +29,15 @@ def records(
                 if header is None:
                     raise UnreadableFile(name, cells.reason, place=cells.place)
                 yield cells
+            elif not cells:
+                empty.add()
             elif header is None:
                 header = Header.read(cells, kind, name, place)
                 yield from header.ignored()
             elif any(cell.strip() for cell in cells):
                 yield header.record(cells, line, place)
+            else:
+                empty.add()
     finally:
         text.close()
     if header is None:
@@ -39,7 +45,7 @@ def records(
 
 
 def cells_of(text: Iterator[str], delimiter: str | None) -> Iterator[tuple[int, list[str] | BadRow]]:
-    """Each record's first line and its cells, or why there are none. Empty lines are left out."""
+    """Each record's first line and its cells, or why there are none. An empty line has no cells."""
     counted = _Counted(text)
     first = next(iter(counted), None)
     if first is None:
@@ -55,9 +61,8 @@ def cells_of(text: Iterator[str], delimiter: str | None) -> Iterator[tuple[int, 
         except csv.Error as error:
             yield line, BadRow(line, _span(line, counted.number), _reason(error))
             continue
-        if cells:
-            problem = next((problem for cell in cells if (problem := undecoded(cell))), None)
-            yield line, BadRow(line, at_line(line), problem) if problem else cells
+        problem = next((problem for cell in cells if (problem := undecoded(cell))), None)
+        yield line, BadRow(line, at_line(line), problem) if problem else cells
 
 
 class _Counted:

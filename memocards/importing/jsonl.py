@@ -8,6 +8,7 @@ from django.utils.translation import gettext as _
 
 from memocards.importing.columns import names_of
 from memocards.importing.decoding import lines, undecoded
+from memocards.importing.empty_rows import EmptyRows
 from memocards.importing.rows import BadRow, Kind, RawItem, Record, Skipped, at_line
 
 _MOST_KEYS_NAMED: Final = 100
@@ -17,10 +18,12 @@ def records(stream: BinaryIO, name: str, *, kind: Kind, encoding: str | None) ->
     """The rows of the file."""
     names = names_of(kind)
     ignored: set[str] = set()
+    empty = EmptyRows(name)
     text = lines(stream, name, encoding=encoding)
     try:
         for line, written in enumerate(text, start=1):
             if not written.strip():
+                empty.add()
                 continue
             place = at_line(line)
             found = _object(written)

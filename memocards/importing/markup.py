@@ -14,7 +14,7 @@ import nh3
 from markdown_it import MarkdownIt
 
 from memocards.importing.inline import Inline, escape_line_start
-from memocards.models import TEXT_LIMIT
+from memocards.limits import TEXT_LIMIT
 
 _MARKS: Final = {"b": "**", "strong": "**", "i": "*", "em": "*", "s": "~~", "strike": "~~", "del": "~~"}
 _LISTS: Final = {"ul", "ol"}

@@ -12,15 +12,13 @@ from django.utils.translation import gettext_lazy
 
 from memocards.importing import anki_package, anki_text, delimited, jsonl, xlsx
 from memocards.importing.archives import open_archive
-from memocards.importing.checking import checked
+from memocards.importing.checking import Conversions, checked
 from memocards.importing.decoding import encoding_of
 from memocards.importing.refusals import UnreadableFile
 from memocards.importing.reports import printable
 from memocards.importing.rows import Item, Kind, Markup, RawItem, Record
 
 Source: TypeAlias = str | Path | BinaryIO
-
-_COUNTED: Final = 1024 * 1024
 
 
 class Format(StrEnum):
@@ -69,19 +67,13 @@ class Reading:
     encoding: str | None
 
     def __iter__(self) -> Iterator[Item]:
+        conversions = Conversions()
         with _opened(self.source, self.name) as stream:
             for item in self._raw(stream):
                 if isinstance(item, Record):
-                    yield from checked(item, self.kind, self.markup)
+                    yield from checked(item, self.kind, self.markup, conversions)
                 else:
                     yield item
-
-    def about(self) -> int | None:
-        """About how many rows there are, for a progress bar. None if that is not known beforehand."""
-        if self.format in {Format.ANKI, Format.XLSX}:
-            return None
-        with _opened(self.source, self.name) as stream:
-            return sum(chunk.count(b"\n") for chunk in iter(lambda: stream.read(_COUNTED), b""))
 
     def _raw(self, stream: BinaryIO) -> Iterator[RawItem]:
         if self.format is Format.ANKI:

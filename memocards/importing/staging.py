@@ -12,10 +12,11 @@ from django.utils.translation import gettext as _
 from psycopg import sql
 
 from memocards.importing.names import MADE_PATTERN, MADE_SQL, name_of
-from memocards.importing.reading import Format, Reading
+from memocards.importing.reading import Format
 from memocards.importing.refusals import TopicMissing
 from memocards.importing.reports import Report
 from memocards.importing.rows import BadRow, Row, Skipped
+from memocards.importing.spool import Rows
 from memocards.importing.targets import Target
 from memocards.models import MemoCard, Topic
 
@@ -48,7 +49,7 @@ class Stage:
         self._staged = 0
         self._has_made_names = False
 
-    def fill(self, rows: Reading, on_read: Callable[[int], None]) -> None:
+    def fill(self, rows: Rows, on_read: Callable[[int], None]) -> None:
         """Copy the file into the stage. Bad rows go into the report. Raises UnreadableFile, TopicMissing."""
         self._create()
         topics = self._live_topics()
@@ -176,7 +177,7 @@ class Stage:
     def _live_topics(self) -> dict[str, int]:
         return dict(Topic.objects.filter(deleted_at__isnull=True).order_by().values_list("name", "pk"))
 
-    def _good(self, rows: Reading, on_read: Callable[[int], None]) -> Iterator[Row]:
+    def _good(self, rows: Rows, on_read: Callable[[int], None]) -> Iterator[Row]:
         since = 0
         for item in rows:
             if isinstance(item, Skipped):

@@ -14,9 +14,9 @@ from django.utils.translation import gettext as _
 from psycopg import sql
 
 from memocards.history import log_rows
-from memocards.importing.reading import Reading
 from memocards.importing.refusals import BadRows, UnknownTopics
 from memocards.importing.reports import Difference, Preview, Report
+from memocards.importing.spool import Rows
 from memocards.importing.staging import Stage
 from memocards.importing.targets import TARGETS, Target
 from memocards.models import Topic
@@ -28,7 +28,7 @@ _AT_ONCE: Final = 5_000
 
 @in_transaction
 def store(
-    rows: Reading,
+    rows: Rows,
     *,
     topic: str | None = None,
     create_topics: bool = False,
@@ -61,7 +61,7 @@ def store(
 
 @in_transaction
 def preview(
-    rows: Reading,
+    rows: Rows,
     *,
     topic: str | None = None,
     most: int = 100,
@@ -102,11 +102,10 @@ def preview(
 
 
 def _staged(
-    rows: Reading, topic: str | None, *, may_create: bool, on_read: Callable[[int], None]
+    rows: Rows, topic: str | None, *, may_create: bool, on_read: Callable[[int], None]
 ) -> tuple[Report, Stage]:
-    if topic is not None and not may_create and not _is_live(topic):
-        # Said before a long file is read.
-        raise UnknownTopics([topic])
+    if topic is not None and not may_create:
+        require_topic(topic)
     report = Report(rows.name)
     stage = Stage(TARGETS[rows.kind], report, topic=topic)
     stage.fill(rows, on_read)
@@ -118,8 +117,10 @@ def _staged(
     return report, stage
 
 
-def _is_live(topic: str) -> bool:
-    return Topic.objects.filter(name=topic, deleted_at__isnull=True).exists()
+def require_topic(name: str) -> None:
+    """For whoever does not want to read a long file in vain. Raises UnknownTopics."""
+    if not Topic.objects.filter(name=name, deleted_at__isnull=True).exists():
+        raise UnknownTopics([name])
 
 
 def _lock_topics(stage: Stage) -> None:

@@ -1,7 +1,9 @@
 """Excel workbooks: the first sheet, read row by row, its first row naming the columns."""
 
 import datetime
+import re
 import warnings
+import zipfile
 from collections.abc import Iterator
 from typing import Any, BinaryIO, Final
 from xml.etree.ElementTree import ParseError
@@ -13,6 +15,7 @@ from openpyxl.worksheet._reader import WorkSheetParser
 
 from memocards.importing.archives import DAMAGED, MEBIBYTE, open_archive, require_harmless
 from memocards.importing.columns import Header
+from memocards.importing.empty_rows import EmptyRows
 from memocards.importing.refusals import UnreadableFile
 from memocards.importing.rows import BadRow, Kind, RawItem
 
@@ -23,6 +26,9 @@ _STUMBLES: Final = (
     *(ParseError, LookupError, ValueError, TypeError, AttributeError, ArithmeticError, RuntimeError, AssertionError),
     InvalidFileException,
 )
+_MOST_TEXTS: Final = 1_000_000
+_TEXT: Final = re.compile(rb"<(?:\w{1,20}:)?si[\s/>]")
+_LONGEST_TAG: Final = 24
 # As many as Excel has.
 _MOST_ROWS: Final = 1_048_576
 _ERRORS: Final = {"#N/A", "#REF!", "#VALUE!", "#NAME?", "#DIV/0!", "#NUM!", "#NULL!"}
@@ -31,10 +37,12 @@ _ERRORS: Final = {"#N/A", "#REF!", "#VALUE!", "#NAME?", "#DIV/0!", "#NUM!", "#NU
 def records(stream: BinaryIO, name: str, *, kind: Kind) -> Iterator[RawItem]:
     """The rows of the first sheet."""
     header: Header | None = None
+    empty = EmptyRows(name)
     for line, cells in _rows(stream, name):
         place = _("row %d") % line
         written = {column: text for column, cell in cells if (text := _text(cell))}
         if not any(text.strip() for text in written.values()):
+            empty.add()
             continue
         texts = [written.get(column, "") for column in range(1, max(written) + 1)]
         if header is None:
@@ -52,6 +60,7 @@ def _rows(stream: BinaryIO, name: str) -> Iterator[tuple[int, list[tuple[int, An
     """The number of each row that is there, and of each of its cells the column and the value."""
     with open_archive(stream, name) as archive:
         require_harmless(archive, archive.namelist(), name, most_bytes=_MOST_BYTES)
+        _require_few_texts(archive, name)
     try:
         with warnings.catch_warnings():
             # About styles and extensions, which nobody reads here.
@@ -78,6 +87,22 @@ def _rows(stream: BinaryIO, name: str) -> Iterator[tuple[int, list[tuple[int, An
         if error.errno is not None:
             raise
         raise UnreadableFile(name, _("This is not a sound Excel workbook: %s.") % error) from error
+
+
+def _require_few_texts(archive: zipfile.ZipFile, name: str) -> None:
+    """openpyxl makes an object of each text of the workbook before it reads the first row. Raises UnreadableFile."""
+    for member in archive.namelist():
+        if not member.lower().endswith("sharedstrings.xml"):
+            continue
+        count, end = 0, b""
+        with archive.open(member) as texts:
+            while chunk := texts.read(MEBIBYTE):
+                count += len(_TEXT.findall(end + chunk))
+                # What may be a tag in two chunks. One in a MiB is counted twice then, which is no matter.
+                end = b"".join(chunk[-_LONGEST_TAG:].rpartition(b"<")[1:]) if b"<" in chunk[-_LONGEST_TAG:] else b""
+                if count > _MOST_TEXTS:
+                    reason = _("The workbook holds more than %s different texts. Save the sheet as CSV.")
+                    raise UnreadableFile(name, reason % f"{_MOST_TEXTS:,}")
 
 
 def _parsed(sheet: Any) -> Iterator[tuple[int, list[dict[str, Any]]]]:

@@ -30,7 +30,8 @@ from memocards.errors import Conflict, NotFound
 from memocards.explaining.asking import Content, NoAnswer, ask
 from memocards.explaining.requesting import LLM_HINT, QUEUE, TASK, request_explanation, request_explanations
 from memocards.explaining.work import ATTEMPTS, explain, retry_stalled
-from memocards.models import TEXT_LIMIT, Question
+from memocards.limits import TEXT_LIMIT
+from memocards.models import Question
 from memocards.versions import versions_of
 from publish.models import PublishedItem
 from studyhub import settings as hub_settings

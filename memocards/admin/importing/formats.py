@@ -7,7 +7,7 @@ from django.utils.functional import Promise
 from django.utils.translation import gettext_lazy as _
 from import_export.formats.base_formats import Format as BaseFormat
 
-from memocards.importing import Format
+from memocards.importing.reading import Format
 
 
 class FileFormat(BaseFormat):  # type: ignore[misc]

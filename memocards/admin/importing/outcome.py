@@ -10,7 +10,7 @@ from import_export.results import Result, RowResult
 
 from memocards.admin.importing.differences import marked, plain
 from memocards.admin.importing.forms import Plan
-from memocards.importing import Difference, Report
+from memocards.importing.reports import Difference, Report
 
 MOST_NAMED: Final = 10
 

@@ -21,7 +21,7 @@ from memocards.admin.importing.forms import TOO_OLD, AnswerForm, FileForm, Plan
 from memocards.admin.importing.outcome import Outcome
 from memocards.admin.importing.resource import FileResource, PreviewOutdated
 from memocards.admin.importing.uploads import Uploads
-from memocards.importing import Kind
+from memocards.importing.rows import Kind
 
 if TYPE_CHECKING:
     from django.contrib.admin import ModelAdmin

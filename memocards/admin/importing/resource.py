@@ -16,7 +16,10 @@ from memocards import importing
 from memocards.admin.importing.forms import Plan
 from memocards.admin.importing.outcome import Outcome, ShownRow
 from memocards.errors import DomainError
-from memocards.importing import Difference, Kind, Reading, Report, UnknownTopics
+from memocards.importing.reading import Reading
+from memocards.importing.refusals import UnknownTopics
+from memocards.importing.reports import Difference, Report
+from memocards.importing.rows import Kind
 from memocards.importing.targets import TARGETS
 from memocards.models import MemoCard, Question, Topic
 from publish.transactions import in_transaction

@@ -1,4 +1,4 @@
-from memocards.importing.command import ImportCommand
+from memocards.importing.command import LIMITS_HELP, ImportCommand
 from memocards.importing.reading import Format
 from memocards.importing.rows import Kind
 
@@ -11,7 +11,8 @@ class Command(ImportCommand):
         "a number from 1. A question is known by its external id (without one, made from its stem), so importing a "
         "file again changes only what changed in it; so does importing an export of this hub. Texts are Markdown, and "
         "HTML in them becomes Markdown; where a column `markup` says `exact`, as in exports, they are stored as they "
-        "stand; where it says `html`, all is HTML. A bad row keeps the whole file out, unless --skip-bad."
+        "stand; where it says `html`, all is HTML. A bad row keeps the whole file out, unless --skip-bad. "
+        + LIMITS_HELP
     )
     kind = Kind.QUESTION
     formats = [Format.CSV, Format.TSV, Format.XLSX, Format.JSONL]

@@ -13,7 +13,8 @@ import genanki
 import openpyxl
 import zstandard
 
-from memocards.importing import BadRow, CardRow, Item, QuestionRow, Skipped, read
+from memocards.importing.reading import read
+from memocards.importing.rows import BadRow, CardRow, Item, QuestionRow, Skipped
 
 NOTE_TYPE = genanki.Model(
     1_607_392_319,

@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 import zstandard
 
-from memocards.importing import CardRow, Kind, UnreadableFile, read
+from memocards.importing.reading import read
+from memocards.importing.refusals import UnreadableFile
+from memocards.importing.rows import CardRow, Kind
 from memocards.importing.anki_templates import Template, answer_only, cloze, cloze_numbers
 from tests.memocards.importing.files import (
     CLOZE_TYPE,

@@ -13,7 +13,10 @@ from typing import Any
 import pytest
 from django.conf import settings
 
-from memocards.importing import Kind, UnreadableFile, anki_collection, read, xlsx
+from memocards.importing import anki_collection, xlsx
+from memocards.importing.reading import read
+from memocards.importing.refusals import UnreadableFile
+from memocards.importing.rows import Kind
 from memocards.importing.anki_templates import LONGEST_SIDE, Template, TooLong
 from memocards.importing.archives import MEBIBYTE
 from memocards.importing.decoding import known_encoding
@@ -60,7 +63,8 @@ def in_time(program: str, *arguments: Any) -> str:
 def read_in_time(path: Path) -> str:
     """How many items a file has, or why it is refused."""
     return in_time(
-        "from memocards.importing import UnreadableFile, read\n"
+        "from memocards.importing.reading import read\n"
+        "from memocards.importing.refusals import UnreadableFile\n"
         "try:\n    print(len(list(read(sys.argv[1]))))\nexcept UnreadableFile as error:\n    print(error)",
         path,
     )

@@ -18,7 +18,9 @@ from memocards import rating
 from memocards.exporting import export_anki
 from memocards.exporting.anki import guid_of
 from memocards.exporting.anki_html import as_html
-from memocards.importing import Kind, preview, read, store
+from memocards.importing.reading import read
+from memocards.importing.rows import Kind
+from memocards.importing.storing import preview, store
 from memocards.models import CardProgress, LearnerSettings, MemoCard, Review
 from memocards.scheduling import Outcome, StudyClock
 from tests.factories import LearnerSettingsFactory, MemoCardFactory, TopicFactory

@@ -23,7 +23,8 @@ PROGRAM = """
 import json, pathlib, re, sys, time
 import django
 django.setup()
-from memocards.importing import read, store
+from memocards.importing.reading import read
+from memocards.importing.storing import store
 start = time.monotonic()
 report = store(read(sys.argv[1]), topic="Large")
 # Not ru_maxrss, which a process inherits from the one that started it.
