@@ -17,6 +17,7 @@ from memocards.review import IN_THE_PILE, NEVER_SENT_BACK, UNAPPROVED, approved,
 from memocards.topics import lock_with_topic, require_open_topics
 from memocards.versions import lock_as_read
 from memocards.writing import change_rows, lock_keys, refusal, save_valid, update_rows
+from publish.keys import among
 from publish.services import enqueue_card_progress_publish, enqueue_card_publish
 from publish.transactions import in_transaction
 
@@ -144,7 +145,7 @@ def delete_cards(*, card_ids: Collection[int]) -> list[int]:
 @in_transaction
 def restore_cards(*, card_ids: Collection[int]) -> list[int]:
     """Undelete. Returns the primary keys that changed. Raises Conflict where a topic is deleted."""
-    rows = MemoCard.objects.filter(pk__in=card_ids).order_by()
+    rows = MemoCard.objects.filter(among(card_ids)).order_by()
     topics = list(rows.values_list("topic_id", flat=True).distinct())
     require_open_topics(topics)
     # One that was moved meanwhile stays deleted: its new topic was not looked at.
@@ -178,6 +179,6 @@ def _when_last_seen() -> Case:
 
 
 def _move_progress(card_ids: Collection[int], topic_id: int) -> None:
-    rows = lock_keys(CardProgress, Q(card_id__in=card_ids))
-    CardProgress.objects.filter(pk__in=rows).update(topic_id=topic_id, updated_at=timezone.now())
+    rows = lock_keys(CardProgress, among(card_ids, "card"))
+    CardProgress.objects.filter(among(rows)).update(topic_id=topic_id, updated_at=timezone.now())
     enqueue_card_progress_publish(*rows)

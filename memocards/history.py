@@ -20,6 +20,7 @@ from django.utils.translation import override
 from psycopg import sql
 
 from memocards.models import MemoCard, Question, Topic
+from publish.keys import among
 from publish.transactions import require_transaction
 
 # As __str__ has it.
@@ -39,7 +40,7 @@ def log_rows(model: type[Model], keys: Collection[int], *, user_id: int, flag: i
         return
     content_type = ContentType.objects.get_for_model(model)
     values = [user_id, content_type.pk, flag, message, timezone.now()]
-    rows = model._base_manager.filter(pk__in=keys).order_by("pk")
+    rows = model._base_manager.filter(among(keys)).order_by("pk")
     entries = rows.values_list(Cast("pk", CharField()), _NAMED[model], *(Value(value) for value in values))
     select, params = entries.query.sql_with_params()
     insertion = sql.SQL("INSERT INTO {} ({}) {}").format(

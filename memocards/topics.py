@@ -11,6 +11,7 @@ from django.utils.translation import gettext as _
 from memocards.errors import Conflict, NotFound, TopicHasContent
 from memocards.models import MemoCard, Question, Topic
 from memocards.writing import lock_keys, lock_row, refusal, save_valid, share_rows
+from publish.keys import among
 from publish.services import enqueue_card_publish, enqueue_question_publish, enqueue_topic_publish
 from publish.transactions import in_transaction
 
@@ -98,8 +99,8 @@ def _write_deleted_at(topic: Topic, questions: list[int], cards: list[int]) -> N
     except IntegrityError as error:
         # Restored, while another topic was just given the name.
         raise refusal(Topic, error) from error
-    Question.objects.filter(pk__in=questions).update(deleted_at=topic.deleted_at, updated_at=now)
-    MemoCard.objects.filter(pk__in=cards).update(deleted_at=topic.deleted_at, updated_at=now)
+    Question.objects.filter(among(questions)).update(deleted_at=topic.deleted_at, updated_at=now)
+    MemoCard.objects.filter(among(cards)).update(deleted_at=topic.deleted_at, updated_at=now)
     enqueue_topic_publish(topic)
     enqueue_question_publish(*questions)
     enqueue_card_publish(*cards)

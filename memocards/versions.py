@@ -14,6 +14,7 @@ from django.db.models.functions import Concat
 
 from memocards.errors import ChangedRow, ChangedSince
 from memocards.models import MemoCard, Question
+from publish.keys import among
 from publish.kinds import KINDS as PUBLISHED
 
 Item: TypeAlias = Question | MemoCard
@@ -46,7 +47,7 @@ def with_versions(rows: QuerySet[Any]) -> QuerySet[Any]:
 
 def versions_of(model: type[Item], keys: Collection[int]) -> dict[int, str]:
     """Primary key → version, of those of these rows that exist; one statement."""
-    rows = with_versions(model._base_manager.filter(pk__in=keys)).order_by()
+    rows = with_versions(model._base_manager.filter(among(keys))).order_by()
     return dict(rows.values_list("pk", "version"))
 
 
@@ -55,7 +56,7 @@ def lock_as_read(model: type[Item], versions: Mapping[int, str], where: Q) -> li
 
     `versions`: primary key → the version that was read. Raises ChangedSince where a row that matches is another by now.
     """
-    rows = with_versions(model._base_manager.filter(where, pk__in=list(versions)))
+    rows = with_versions(model._base_manager.filter(where, among(versions)))
     locked = dict(rows.order_by("pk").select_for_update(no_key=True).values_list("pk", "version"))
     if locked != {key: versions[key] for key in locked}:
         raise ChangedSince(changed_rows(model, {key: versions[key] for key in locked}))

@@ -10,6 +10,7 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from memocards.errors import Conflict, Invalid, NotFound
+from publish.keys import among
 
 M = TypeVar("M", bound=models.Model)
 
@@ -31,21 +32,21 @@ def share_rows(model: type[M], keys: Collection[int]) -> list[M]:
     """These rows, by primary key: nobody changes them until the transaction ends, but others may share them."""
     if not keys:
         return []
-    sql, params = model._base_manager.filter(pk__in=keys).order_by("pk").query.sql_with_params()
+    sql, params = model._base_manager.filter(among(keys)).order_by("pk").query.sql_with_params()
     return list(model._base_manager.raw(f"{sql} FOR SHARE", params))
 
 
 def change_rows(model: type[models.Model], keys: Collection[int], where: Q, changes: Mapping[str, Any]) -> list[int]:
     """Lock those of these rows that match, update them, and return their primary keys, which alone still name them:
     `where` may no longer match after the update. Two statements, however many rows."""
-    pinned = lock_keys(model, Q(pk__in=keys) & where)
+    pinned = lock_keys(model, among(keys) & where)
     update_rows(model, pinned, changes)
     return pinned
 
 
 def update_rows(model: type[models.Model], keys: Collection[int], changes: Mapping[str, Any]) -> None:
     """Update these rows, which the caller has locked."""
-    model._base_manager.filter(pk__in=keys).update(**changes, updated_at=timezone.now())
+    model._base_manager.filter(among(keys)).update(**changes, updated_at=timezone.now())
 
 
 def save_valid(row: models.Model, changes: Mapping[str, Any]) -> None:

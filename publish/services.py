@@ -19,6 +19,7 @@ from django.db import connection, models
 from django.db.models import Case, F, Q, Value, When
 from django.db.models.functions import Cast
 
+from publish.keys import among
 from publish.kinds import KINDS, JsonBuildObject, Kind, get_kind
 from publish.models import PAYLOAD_LIMIT_BYTES, UNDECODABLE, RawJSONField
 from publish.transactions import require_transaction
@@ -191,7 +192,7 @@ def _enqueue_keys(kind: Kind, rows: tuple[PrimaryKeyOrInstance, ...]) -> int:
     require_transaction()
     if not settings.PUBLISH_ENABLED or not keys:
         return 0
-    count, _highest = insert_outbox_rows(kind, Q(pk__in=keys))
+    count, _highest = insert_outbox_rows(kind, among(keys))
     return count
 
 

@@ -20,7 +20,7 @@ from django.conf import settings
 from django.utils.translation import get_language
 from django.utils.translation import gettext as _
 
-from memocards.importing.limits import Limit, Limits, LimitReached
+from memocards.importing.limits import Limit, LimitReached, Limits
 from memocards.importing.reading import Format
 from memocards.importing.refusals import UnreadableFile
 from memocards.importing.reports import printable

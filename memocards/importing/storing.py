@@ -23,7 +23,7 @@ from memocards.models import Topic
 from memocards.topics import create_topic, require_open_topics
 from publish.transactions import in_transaction
 
-_AT_ONCE: Final = 5_000
+_AT_ONCE: Final = 50_000
 
 
 @in_transaction
@@ -101,9 +101,7 @@ def preview(
     return Preview(report, differences)
 
 
-def _staged(
-    rows: Rows, topic: str | None, *, may_create: bool, on_read: Callable[[int], None]
-) -> tuple[Report, Stage]:
+def _staged(rows: Rows, topic: str | None, *, may_create: bool, on_read: Callable[[int], None]) -> tuple[Report, Stage]:
     if topic is not None and not may_create:
         require_topic(topic)
     report = Report(rows.name)

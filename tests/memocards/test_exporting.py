@@ -14,10 +14,10 @@ from django.utils import timezone
 
 from memocards.errors import NotFound
 from memocards.exporting import export_anki, export_content, live_topics
+from memocards.importing.names import name_of
 from memocards.importing.reading import read
 from memocards.importing.rows import Kind
 from memocards.importing.storing import preview
-from memocards.importing.names import name_of
 from memocards.models import CardProgress, LearnerSettings, MemoCard, Topic
 from memocards.scheduling import StudyClock
 from tests.factories import (

@@ -12,8 +12,7 @@ class Command(ImportCommand):
         "changed in it; so does importing an export of this hub. Texts are Markdown, and HTML in them becomes "
         "Markdown; where a column `markup` says `exact`, as in exports, they are stored as they stand; where it says "
         "`html`, all is HTML. Anki's decks are topics, nested ones by their whole name, unless --topic puts all cards "
-        "into one. A bad row keeps the whole file out, unless --skip-bad. "
-        + LIMITS_HELP
+        "into one. A bad row keeps the whole file out, unless --skip-bad. " + LIMITS_HELP
     )
     kind = Kind.CARD
     formats = list(Format)

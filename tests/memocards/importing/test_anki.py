@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 import zstandard
 
+from memocards.importing.anki_templates import Template, answer_only, cloze, cloze_numbers
 from memocards.importing.reading import read
 from memocards.importing.refusals import UnreadableFile
 from memocards.importing.rows import CardRow, Kind
-from memocards.importing.anki_templates import Template, answer_only, cloze, cloze_numbers
 from tests.memocards.importing.files import (
     CLOZE_TYPE,
     NOTE_TYPE,

@@ -14,15 +14,14 @@ import pytest
 from django.conf import settings
 
 from memocards.importing import anki_collection, xlsx
-from memocards.importing.reading import read
-from memocards.importing.refusals import UnreadableFile
-from memocards.importing.rows import Kind
 from memocards.importing.anki_templates import LONGEST_SIDE, Template, TooLong
 from memocards.importing.archives import MEBIBYTE
 from memocards.importing.decoding import known_encoding
 from memocards.importing.markup import from_html
+from memocards.importing.reading import read
+from memocards.importing.refusals import UnreadableFile
 from memocards.importing.reports import Report, printable
-from memocards.importing.rows import BadRow, Skipped
+from memocards.importing.rows import BadRow, Kind, Skipped
 from tests.memocards.importing.files import (
     PLAIN_TYPE,
     bad,

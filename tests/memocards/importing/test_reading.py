@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
+from memocards.importing.checking import derived_id
 from memocards.importing.reading import Format, read
 from memocards.importing.refusals import UnreadableFile
 from memocards.importing.rows import CardRow, Kind, QuestionRow
-from memocards.importing.checking import derived_id
 from tests.memocards.importing.files import (
     bad,
     card,

@@ -13,10 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from memocards.exporting import CONTENT_FORMATS, export_anki, export_content
+from memocards.importing.names import name_of
 from memocards.importing.reading import Reading, read
 from memocards.importing.rows import Kind
 from memocards.importing.storing import preview, store
-from memocards.importing.names import name_of
 from memocards.models import MemoCard, Question, Topic
 from tests.factories import MemoCardFactory, QuestionFactory, TopicFactory
 from tests.memocards.importing.files import bad, cards, items, write

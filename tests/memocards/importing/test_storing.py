@@ -12,11 +12,10 @@ from django.test.utils import CaptureQueriesContext
 
 from memocards import cards as services
 from memocards import questions as question_services
-from memocards.importing.reading import read
+from memocards.importing.reading import Reading, read
 from memocards.importing.refusals import BadRows, TopicMissing, UnknownTopics, UnreadableFile
 from memocards.importing.rows import Kind
 from memocards.importing.storing import preview, store
-from memocards.importing.reading import Reading
 from memocards.models import CardProgress, MemoCard, Question, Review, Topic
 from memocards.versions import versions_of
 from publish.models import PublishOutbox
