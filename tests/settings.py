@@ -1,6 +1,7 @@
 """The hub's settings for its tests: a PostgreSQL of their own, which may forget everything in a crash."""
 
 import os
+from pathlib import Path
 
 # What a developer has set is not what is tested; a process that a test starts may have its own.
 if "STUDYHUB_TEST_DATABASE" not in os.environ:
@@ -15,7 +16,8 @@ from studyhub.settings import DATA_DIR, DATABASES
 
 if "EMBEDDED" in DATABASES["default"]:
     DATABASES["default"]["EMBEDDED"] = {
-        "DIRECTORY": DATA_DIR / "postgres-for-tests",
+        # The same, where a process that a test starts has a DATA_DIR of its own.
+        "DIRECTORY": Path(os.environ.get("STUDYHUB_TEST_POSTGRES", DATA_DIR / "postgres-for-tests")),
         "PARAMETERS": {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off", "jit": "off"},
     }
 # A process that a test starts works in that test's database.

@@ -27,11 +27,12 @@ from memocards.admin.explanations import ExplainedAdmin
 from memocards.admin.fields import LinesField, short
 from memocards.admin.filters import LiveStateFilter, LiveTopicFilter, ReviewStateFilter, StaffFilter
 from memocards.admin.forms import LIVE, MemoCardForm, QuestionForm
-from memocards.admin.importing import CardResource, ImportingAdmin, QuestionResource
+from memocards.admin.importing import ImportingAdmin
 from memocards.admin.reviewing import SEEN, ReviewedAdmin
 from memocards.admin.soft_deletion import DROPPED, SoftDeleteAdmin
 from memocards.errors import DomainError, TopicHasContent
 from memocards.explaining.requesting import request_explanations
+from memocards.importing.rows import Kind
 from memocards.leeches import LeechFilter
 from memocards.models import CardProgress, ExplanationStatus, MemoCard, Question, Topic
 from publish.transactions import in_transaction
@@ -152,7 +153,7 @@ def _link_to_list(model: type[Question] | type[MemoCard], topic: Any, count: int
 @admin.register(Question)
 class QuestionAdmin(ImportingAdmin, ExplainedAdmin):
     form = QuestionForm
-    resource_classes = [QuestionResource]
+    imports = Kind.QUESTION
     list_display = [
         "short_stem", "state", "published_state", "topic", "explanation_status", "author", "approval", "updated_at",
     ]  # fmt: skip
@@ -248,7 +249,7 @@ class TagForm(forms.Form):
 @admin.register(MemoCard)
 class MemoCardAdmin(ImportingAdmin, ReviewedAdmin):
     form = MemoCardForm
-    resource_classes = [CardResource]
+    imports = Kind.CARD
     list_display = [
         "short_front", "state", "published_state", "topic", "shown_tags", "leech", "explanation_state", "author",
         "approval", "updated_at",

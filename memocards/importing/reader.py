@@ -45,10 +45,10 @@ def main() -> int:
     orders = json.load(sys.stdin)
     limits = Limits(**orders["limits"])
     _confine(limits, orders["parent"])
-    settings.configure(USE_I18N=True, LOCALE_PATHS=[orders["locale"]], LANGUAGES=[(orders["language"], "")])
-    django.setup()
-    translation.activate(orders["language"])
     try:
+        settings.configure(USE_I18N=True, LOCALE_PATHS=[orders["locale"]], LANGUAGES=[(orders["language"], "")])
+        django.setup()
+        translation.activate(orders["language"])
         _tell(done=_spool(orders, limits))
     except UnreadableFile as refusal:
         _tell(refused=[refusal.file, refusal.reason, refusal.place])

@@ -4,7 +4,7 @@ It is our own writing, so reading it takes neither long nor much memory, whateve
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, BinaryIO, Final, Protocol
@@ -12,7 +12,7 @@ from typing import Any, BinaryIO, Final, Protocol
 from memocards.importing.reading import Format
 from memocards.importing.rows import BadRow, CardRow, Item, Kind, QuestionRow, Skipped
 
-_TYPES: Final = {made.__name__: made for made in (CardRow, QuestionRow, BadRow, Skipped)}
+_TYPES: Final[Mapping[str, Any]] = {made.__name__: made for made in (CardRow, QuestionRow, BadRow, Skipped)}
 _FIELDS: Final = {made: tuple(field.name for field in fields(made)) for made in _TYPES.values()}
 
 

@@ -4,8 +4,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from django.db import connection
 from playwright.sync_api import expect
 
+from memocards.admin.importing import line
 from memocards.models import MemoCard
 from tests.browser.conftest import Sitter, member_of_staff
 from tests.factories import MemoCardFactory, TopicFactory
@@ -15,7 +17,11 @@ MAY = [f"{verb}_memocard" for verb in ("add", "change", "view")]
 
 
 @pytest.fixture(autouse=True)
-def _data_dir(settings: Any, tmp_path: Path) -> None:
+def _data_dir(settings: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Files lie here, and the process that works the line off works in this test's database."""
+    monkeypatch.setenv("STUDYHUB_TEST_DATABASE", str(connection.settings_dict["NAME"]))
+    if embedded := connection.settings_dict.get("EMBEDDED"):
+        monkeypatch.setenv("STUDYHUB_TEST_POSTGRES", str(embedded["DIRECTORY"]))
     settings.DATA_DIR = tmp_path / "data"
 
 
@@ -32,6 +38,7 @@ def test_a_file_is_chosen_looked_at_and_imported(sit_down: Sitter, tmp_path: Pat
     page.get_by_label("Topic:").select_option(label="수도")
     page.get_by_role("button", name="Preview").press("Enter")
     expect(page.get_by_text("2 rows are new.")).to_be_visible()
+    page.screenshot(path=f"/tmp/shot-preview-{width}.png", full_page=True)
     expect(page.get_by_text("The back is empty.")).to_be_visible()
     changed = page.get_by_role("row", name="line 1")
     expect(changed.locator("del")).to_have_text("Rear")
@@ -54,5 +61,37 @@ def test_a_refused_file_leaves_the_choices_standing(sit_down: Sitter, tmp_path: 
     page.get_by_label("Texts are HTML").check()
     page.get_by_role("button", name="Preview").click()
     expect(page.get_by_role("alert")).to_contain_text("a.csv, line 1: The first line names the columns")
+    page.screenshot(path="/tmp/shot-refused.png", full_page=True)
     expect(page.get_by_label("Topic:")).to_have_value(str(topic.pk))
     expect(page.get_by_label("Texts are HTML")).to_be_checked()
+
+
+@pytest.mark.parametrize(("width", "scheme"), [(390, "dark"), (1280, "light")])
+@pytest.mark.parametrize("script", [True, False])
+def test_an_import_goes_on_while_one_looks_elsewhere(
+    sit_down: Sitter, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, width: int, scheme: Any, script: bool
+) -> None:
+    topic = TopicFactory.create(name="수도")
+    path = write_jsonl(tmp_path / "a-name-that-is-as-long-as-names-of-files-are-now-and-then.jsonl", [card(1)])
+    viewport = {"width": width, "height": 900}
+    page = sit_down(member_of_staff(*MAY), viewport=viewport, color_scheme=scheme, java_script_enabled=script)
+    with monkeypatch.context() as patched:
+        # No process can be started at this moment.
+        patched.setattr(line, "AT_ONCE", 0)
+        page.goto("/admin/memocards/memocard/import/")
+        page.get_by_label("File:").set_input_files(path)
+        page.get_by_label("Topic:").select_option(label="수도")
+        page.get_by_role("button", name="Preview").click()
+        expect(page.get_by_role("status")).to_have_text("The file waits to be read.")
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+        page.screenshot(path=f"/tmp/shot-wait-{width}.png", full_page=True)
+        page.get_by_role("navigation", name="Breadcrumbs").get_by_role("link", name="Import").click()
+        expect(page.get_by_text("Is being read, or waits for it")).to_be_visible()
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+        page.screenshot(path=f"/tmp/shot-list-{width}.png", full_page=True)
+        page.get_by_role("link", name=path.name).click()
+    # By itself: by its script, or without one because the page is loaded again now and then.
+    expect(page.get_by_text("1 row is new.")).to_be_visible(timeout=20_000)
+    page.get_by_role("button", name="Import 1 row").click()
+    expect(page.locator(".messagelist")).to_contain_text("1 new, 0 changed. It waits for review.", timeout=20_000)
+    assert MemoCard.objects.get().topic == topic

@@ -17,8 +17,10 @@ from django.utils import timezone
 from pytest_django.fixtures import Settings
 
 import memocards
-from memocards import cards, erasing, future_answers, importing, questions, rating, rescheduling, sample, topics
+from memocards import cards, erasing, future_answers, questions, rating, rescheduling, sample, topics
 from memocards.explaining import requesting
+from memocards.importing.reading import read
+from memocards.importing.storing import store
 from memocards.models import MemoCard, Question, Review, Topic
 from memocards.rating import Given
 from memocards.scheduling import Outcome
@@ -67,6 +69,7 @@ OTHERS = {
     "memocards.study_settings.read_settings",
     "memocards.study_settings.change_settings",
     "memocards.importing.storing.preview",
+    "memocards.importing.storing.require_topic",
     "memocards.sample.topic_files",
     "memocards.sample.create_demo_users",
 }
@@ -127,7 +130,7 @@ def imported() -> Run:
     """A new card, and a live one that the file changes: it goes back to review."""
     known = card(external_id="known")
     file = BytesIO(b"external_id,front,back\nknown,Changed,Back\nnew,Front,Back\n")
-    return lambda: importing.store(importing.read(file, name="cards.csv"), topic=known.topic.name)
+    return lambda: store(read(file, name="cards.csv"), topic=known.topic.name)
 
 
 def undone_answer() -> Run:

@@ -5,6 +5,9 @@ import os
 import re
 import stat
 import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +20,8 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
 from memocards import cards, topics
-from memocards.admin.importing import differences, forms, uploads
+from memocards.admin.importing import differences, forms, line, pages, uploads, work
+from memocards.importing import scratch
 from memocards.models import MemoCard, Question, Topic
 from publish.models import PublishOutbox
 from tests.browser.conftest import member_of_staff
@@ -45,6 +49,28 @@ def data_dir(settings: Any, tmp_path: Path) -> Path:
     return tmp_path / "data"
 
 
+@pytest.fixture(autouse=True)
+def _worked_off_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the process of the line does, done here, so that no test has to wait for it. The file is read apart still.
+
+    That process, and what becomes of it: tests/attack/test_imports.py and tests/browser/test_import.py.
+    """
+    monkeypatch.setattr(line, "see_to_it", work.work_off)
+
+
+@pytest.fixture
+def left_waiting(monkeypatch: pytest.MonkeyPatch) -> Callable[[], AbstractContextManager[None]]:
+    """For a while, no process has begun with what is in line."""
+
+    @contextmanager
+    def while_nobody_works() -> Iterator[None]:
+        with monkeypatch.context() as patched:
+            patched.setattr(line, "see_to_it", lambda: None)
+            yield
+
+    return while_nobody_works
+
+
 @pytest.fixture
 def asia() -> Topic:
     topic: Topic = TopicFactory.create(name="Asia")
@@ -67,33 +93,41 @@ def office(client: Client, mina: User) -> Client:
 
 
 def kept(data_dir: Path) -> list[Path]:
-    return list((data_dir / "imports").iterdir())
+    """What somebody uploaded, as it was or as its rows."""
+    return [path for path in (data_dir / "imports").glob("*/*") if path.name in {"file", "rows", "rows.draft"}]
 
 
 def choose(client: Client, path: Path, *, at: str = CARDS, **given: Any) -> str:
     """The page that follows upon choosing a file."""
-    sent = {"import_file": SimpleUploadedFile(path.name, path.read_bytes()), "format": "0", "resource": "0", **given}
-    answer = client.post(f"{at}import/", sent)
+    sent = {"import_file": SimpleUploadedFile(path.name, path.read_bytes()), **given}
+    answer = client.post(f"{at}import/", sent, follow=True)
     assert answer.status_code == 200
     html: str = answer.content.decode()
     return html
 
 
-def say_yes(client: Client, page: str, *, at: str = CARDS) -> str:
+def say_yes(client: Client, page: str, *, at: str | None = None) -> str:
     """The page that follows upon the button below the preview."""
-    answer = client.post(f"{at}process_import/", {"plan_signed": plan_in(page)}, follow=True)
+    address = where_to_say_yes(page)
+    answer = client.post(address.replace(CARDS, at) if at else address, {"at_stake": at_stake_in(page)}, follow=True)
     assert answer.status_code == 200
     html: str = answer.content.decode()
     return html
 
 
-def plan_in(page: str) -> str:
-    return Form(page).data["plan_signed"]
+def where_to_say_yes(page: str) -> str:
+    found = re.search(r'action="([^"]+/store/)"', page)
+    assert found, page
+    return found[1]
+
+
+def at_stake_in(page: str) -> str:
+    return Form(page).data["at_stake"]
 
 
 def button(page: str) -> str:
     """What the button below the preview says; empty without one."""
-    found = re.search(r'process_import/".*?<input type="submit"[^>]*value="([^"]+)"', page, re.DOTALL)
+    found = re.search(r'/store/".*?<input type="submit"[^>]*value="([^"]+)"', page, re.DOTALL)
     return found[1] if found else ""
 
 
@@ -222,7 +256,7 @@ def test_every_format_is_known_by_its_content(make: Any, office: Client, asia: T
 
 def test_a_format_and_an_encoding_may_be_named(office: Client, asia: Topic, tmp_path: Path) -> None:
     path = write(tmp_path / "cards", "front\tback\n수도\t서울\n".encode("cp949"))
-    shown = choose(office, path, topic=asia.pk, format="2", encoding="cp949")
+    shown = choose(office, path, topic=asia.pk, format="tsv", encoding="cp949")
     assert rows_of(shown) == ["line 2 New 수도 서울"]
     say_yes(office, shown)
     assert MemoCard.objects.get().back == "서울"
@@ -277,7 +311,7 @@ def test_a_zip_bomb_is_refused(office: Client, asia: Topic, tmp_path: Path) -> N
 
 
 def test_without_a_file_the_form_says_so(office: Client) -> None:
-    answer = office.post(f"{CARDS}import/", {"format": "0", "resource": "0"})
+    answer = office.post(f"{CARDS}import/", {})
     assert "This field is required." in answer.content.decode()
 
 
@@ -298,7 +332,7 @@ def test_a_larger_file_is_not_even_read(
     shown = choose(office, a_csv(tmp_path), topic=asia.pk)
     assert "The file is larger than 10" in said(shown)
     assert "manage.py import_cards a.csv --topic Asia --author mina." in said(shown)
-    assert not (data_dir / "imports").exists()
+    assert kept(data_dir) == []
 
 
 def test_what_changed_since_the_preview_is_shown_anew(office: Client, asia: Topic, tmp_path: Path) -> None:
@@ -344,21 +378,157 @@ def test_a_topic_that_went_meanwhile_refuses_the_import(office: Client, asia: To
 
 def test_two_clicks_import_once_and_say_so(office: Client, asia: Topic, tmp_path: Path, data_dir: Path) -> None:
     shown = choose(office, write_jsonl(tmp_path / "a.jsonl", [card(1)]), topic=asia.pk)
-    (upload,) = kept(data_dir)
-    content = upload.read_bytes()
     say_yes(office, shown)
-    # The second click came before the first one's file was gone.
-    upload.write_bytes(content)
-    again = said(say_yes(office, shown))
+    assert "This preview is too old, or was answered already." in said(say_yes(office, shown))
+    assert MemoCard.objects.count() == 1
+    assert LogEntry.objects.count() == 1
+
+
+def test_a_click_that_comes_before_the_first_one_is_worked_off_changes_nothing(
+    office: Client, asia: Topic, tmp_path: Path, left_waiting: Any
+) -> None:
+    shown = choose(office, write_jsonl(tmp_path / "a.jsonl", [card(1)]), topic=asia.pk)
+    with left_waiting():
+        assert "The rows are being stored." in said(say_yes(office, shown))
+        assert "The rows are being stored." in said(say_yes(office, shown))
+    assert "1 new, 0 changed" in said(say_yes(office, shown))
+    assert MemoCard.objects.count() == 1
+    assert LogEntry.objects.count() == 1
+
+
+def test_what_was_stored_by_a_process_that_then_died_is_not_stored_twice(
+    office: Client, asia: Topic, tmp_path: Path, data_dir: Path, left_waiting: Any
+) -> None:
+    shown = choose(office, write_jsonl(tmp_path / "a.jsonl", [card(1)]), topic=asia.pk)
+    with left_waiting():
+        waiting = say_yes(office, shown)
+        (upload,) = uploads.uploads()
+        assert upload.rows
+        work._stored(upload.rows, upload.plan, at_stake_in(shown))
+    assert 'id="import-progress"' in waiting
+    office.get(f"{CARDS}import/{upload.id}/")
+    again = said(office.get(f"{CARDS}import/{upload.id}/").content.decode())
     assert "1 row is here already. There is nothing to import." in again
     assert MemoCard.objects.count() == 1
     assert LogEntry.objects.count() == 1
+    assert kept(data_dir) == []
+
+
+def test_an_import_that_waits_is_shown_left_and_found_again(
+    office: Client, asia: Topic, tmp_path: Path, left_waiting: Any
+) -> None:
+    with left_waiting():
+        first = choose(office, write_jsonl(tmp_path / "a.jsonl", [card(1)]), topic=asia.pk)
+        second = choose(office, write_jsonl(tmp_path / "b.jsonl", [card(2)]), topic=asia.pk)
+    assert "a.jsonl The file waits to be read." in said(first)
+    assert "b.jsonl The file waits to be read, after 1 other import." in said(second)
+    assert '<noscript><meta http-equiv="refresh"' in first
+    with left_waiting():
+        listed = office.get(f"{CARDS}import/").content.decode()
+        assert "b.jsonl Is being read, or waits for it" in said(listed)
+        page = re.findall(rf'href="({CARDS}import/[0-9a-f]+/)"', listed)[0]
+        assert office.get(f"{page}?look").status_code == 200
+    office.get(page)
+    assert office.get(f"{page}?look").status_code == 204
+    assert "b.jsonl Waits for your answer" in said(office.get(f"{CARDS}import/").content.decode())
+    assert button(office.get(page).content.decode()) == "Import 1 row"
+    assert f"{QUESTIONS}import/" in office.get(f"{QUESTIONS}import/").content.decode()
+    assert "b.jsonl" not in office.get(f"{QUESTIONS}import/").content.decode()
+
+
+def test_an_import_can_be_discarded(office: Client, asia: Topic, tmp_path: Path, data_dir: Path) -> None:
+    shown = choose(office, write_jsonl(tmp_path / "a.jsonl", [card(1)]), topic=asia.pk)
+    answer = office.post(where_to_say_yes(shown).replace("/store/", "/discard/"), follow=True)
+    assert "a.jsonl" not in answer.content.decode()
+    assert kept(data_dir) == []
+    assert "This preview is too old, or was answered already." in said(say_yes(office, shown))
+
+
+def test_one_user_keeps_no_more_than_some_files_here(
+    office: Client, asia: Topic, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in (uploads, pages):
+        monkeypatch.setattr(module, "MOST_OPEN", 2)
+    path = write_jsonl(tmp_path / "a.jsonl", [card(1)])
+    for _number in range(uploads.MOST_OPEN):
+        assert button(choose(office, path, topic=asia.pk))
+    refused = choose(office, path, topic=asia.pk)
+    assert "2 imports of yours wait to be read or answered. Answer or discard one of them first." in said(refused)
+    other = Client()
+    other.force_login(UserFactory.create(is_staff=True, is_superuser=True))
+    assert button(choose(other, path, topic=asia.pk))
+
+
+def test_nobody_holds_up_the_others(office: Client, asia: Topic, tmp_path: Path, left_waiting: Any) -> None:
+    other = Client()
+    other.force_login(UserFactory.create(is_staff=True, is_superuser=True))
+    with left_waiting():
+        for client in (office, office, other):
+            choose(client, write_jsonl(tmp_path / "a.jsonl", [card(1)]), topic=asia.pk)
+    first, second, others = uploads.uploads()
+    with line.next_in_line() as at_work:
+        assert at_work == first
+        assert line.is_underway(first)
+        with line.next_in_line() as also_at_work:
+            assert also_at_work == others
+            with line.next_in_line() as nobody:
+                assert nobody is None
+    with line.next_in_line() as at_work:
+        assert at_work == first
+    assert not line.is_underway(first)
+    assert second.state.status == "waiting"
+
+
+@pytest.mark.parametrize(
+    ("limit", "sentence"),
+    [
+        ({"processor_seconds": 1}, "Reading the file takes more than 1 seconds of computing."),
+        ({"seconds": 0}, "Reading the file takes longer than 0 seconds."),
+        ({"text": 64}, "The rows of the file hold more than 0 MiB of text."),
+    ],
+)
+def test_a_limit_that_is_reached_is_named_with_the_command(
+    limit: dict[str, int],
+    sentence: str,
+    office: Client,
+    asia: Topic,
+    tmp_path: Path,
+    data_dir: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(work, "LIMITS", replace(work.LIMITS, **limit))
+    # Some seconds' worth of texts, each of which is different.
+    rows = [card(number, front=f"{number}" + "<ul><li>" * 8_000) for number in range(30)]
+    shown = said(choose(office, write_jsonl(tmp_path / "a.jsonl", rows), topic=asia.pk))
+    assert f"{sentence} Import it with the command manage.py import_cards a.jsonl --topic Asia --author mina." in shown
+    assert "Nothing was imported." in shown
+    assert kept(data_dir) == []
+
+
+def test_an_import_that_breaks_off_again_and_again_is_given_up(
+    office: Client, asia: Topic, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, data_dir: Path
+) -> None:
+    def die(upload: Any) -> None:
+        raise SystemExit(1)
+
+    monkeypatch.setattr(work, "_read", die)
+    path = write_jsonl(tmp_path / "a.jsonl", [card(1)])
+    with pytest.raises(SystemExit):
+        choose(office, path, topic=asia.pk)
+    (upload,) = uploads.uploads()
+    for _attempt in range(4):
+        with pytest.raises(SystemExit):
+            office.get(f"{CARDS}import/{upload.id}/")
+    office.get(f"{CARDS}import/{upload.id}/")
+    shown = said(office.get(f"{CARDS}import/{upload.id}/").content.decode())
+    assert "The import broke off several times, so it was given up. Nothing was imported." in shown
+    assert kept(data_dir) == []
 
 
 def test_a_permission_that_was_taken_meanwhile_is_missed(office: Client, mina: User, tmp_path: Path) -> None:
     shown = choose(office, an_anki_package(tmp_path), create_topics="on")
     mina.user_permissions.remove(Permission.objects.get(codename="add_topic"))
-    assert office.post(f"{CARDS}process_import/", {"plan_signed": plan_in(shown)}).status_code == 403
+    assert office.post(where_to_say_yes(shown), {"at_stake": at_stake_in(shown)}).status_code == 403
     assert not Topic.objects.exists()
 
 
@@ -367,8 +537,8 @@ def test_nobody_says_yes_to_another_users_or_another_pages_preview(office: Clien
     other = Client()
     other.force_login(UserFactory.create(is_staff=True, is_superuser=True))
     assert "This preview is too old, or was answered already." in said(say_yes(other, shown))
-    forged = plan_in(shown)[:-1] + ("A" if plan_in(shown)[-1] != "A" else "B")
-    answer = office.post(f"{CARDS}process_import/", {"plan_signed": forged}, follow=True)
+    forged = where_to_say_yes(shown).replace(re.findall("[0-9a-f]{32}", where_to_say_yes(shown))[0], "0" * 32)
+    answer = office.post(forged, {"at_stake": at_stake_in(shown)}, follow=True)
     assert "This preview is too old, or was answered already." in answer.content.decode()
     assert "This preview is too old, or was answered already." in said(say_yes(office, shown, at=QUESTIONS))
     assert not MemoCard.objects.exists()
@@ -384,8 +554,9 @@ def test_uploads_are_private_and_forgotten_after_a_day(
     (upload,) = kept(data_dir)
     assert stat.S_IMODE(upload.stat().st_mode) == 0o600
     assert stat.S_IMODE(upload.parent.stat().st_mode) == 0o700
-    long_ago = time.time() - uploads.KEPT_SECONDS - 60
-    os.utime(upload, (long_ago, long_ago))
+    assert stat.S_IMODE(upload.parent.parent.stat().st_mode) == 0o700
+    long_ago = time.time() - scratch.KEPT_SECONDS - 60
+    os.utime(upload.parent, (long_ago, long_ago))
     choose(office, write_jsonl(tmp_path / "b.jsonl", [card(2)]), topic=asia.pk)
     assert upload not in kept(data_dir)
     assert len(kept(data_dir)) == 1
@@ -414,14 +585,16 @@ def test_whoever_may_not_add_and_change_may_not_import(model: str, missing: str,
     for answer in (
         client.get(f"/admin/memocards/{model}/import/"),
         client.post(f"/admin/memocards/{model}/import/"),
-        client.post(f"/admin/memocards/{model}/process_import/"),
+        client.get(f"/admin/memocards/{model}/import/{'0' * 32}/"),
+        client.post(f"/admin/memocards/{model}/import/{'0' * 32}/store/"),
+        client.post(f"/admin/memocards/{model}/import/{'0' * 32}/discard/"),
     ):
         assert answer.status_code == 403
     assert "import/" not in client.get(f"/admin/memocards/{model}/").content.decode()
 
 
 def test_a_stranger_is_asked_to_log_in(client: Client) -> None:
-    for answer in (client.get(f"{CARDS}import/"), client.post(f"{CARDS}process_import/")):
+    for answer in (client.get(f"{CARDS}import/"), client.post(f"{CARDS}import/{'0' * 32}/store/")):
         assert answer.status_code == 302
         assert "/admin/login/" in answer.headers["Location"]
 
@@ -432,7 +605,7 @@ def test_the_number_of_statements_does_not_depend_on_the_rows(office: Client, as
         with CaptureQueriesContext(connection) as previewed:
             shown = choose(office, path, topic=asia.pk)
         with CaptureQueriesContext(connection) as stored:
-            office.post(f"{CARDS}process_import/", {"plan_signed": plan_in(shown)})
+            office.post(where_to_say_yes(shown), {"at_stake": at_stake_in(shown)})
         return len(previewed), len(stored)
 
     statements("warm", 2)

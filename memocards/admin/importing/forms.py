@@ -1,19 +1,20 @@
 """The two forms of an import: which file and how to read it; and the answer to its preview."""
 
 import shlex
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, Final
 
 from django import forms
-from django.core import signing
 from django.core.files.uploadedfile import UploadedFile
 from django.template.defaultfilters import filesizeformat
+from django.utils.functional import Promise
+from django.utils.translation import get_language
 from django.utils.translation import gettext as now
 from django.utils.translation import gettext_lazy as _
-from import_export.forms import ImportForm
 
 from memocards.admin.forms import LIVE
-from memocards.admin.importing.uploads import KEPT_SECONDS
+from memocards.importing.reading import Format
+from memocards.importing.rows import Kind
 from memocards.models import Topic
 
 MOST_BYTES: Final = 64 * 1024 * 1024
@@ -28,17 +29,37 @@ ENCODINGS: Final = [
     ("cp1251", _("Cyrillic (Windows 1251)")),
     ("utf-16", "UTF-16"),
 ]
-
-
-TOO_OLD: Final = _("This preview is too old, or was answered already. To go on, choose the file again.")
+_ANY_FORMAT: Final = ("", _("By its content"))
+_TABLES: Final[list[tuple[str, str | Promise]]] = [
+    (Format.CSV, "CSV"),
+    (Format.TSV, "TSV"),
+    (Format.XLSX, _("Excel (XLSX)")),
+    (Format.JSONL, _("JSON Lines")),
+]
+_ANKI: Final[list[tuple[str, str | Promise]]] = [
+    (Format.ANKI, _("Anki package")),
+    (Format.ANKI_TEXT, _("Anki text")),
+]
+_TABLE_FILES: Final = ".csv,.tsv,.tab,.xlsx,.jsonl,.ndjson"
+_ANKI_FILES: Final = ".apkg,.colpkg,.txt"
+_COMMANDS: Final = {Kind.CARD: "import_cards", Kind.QUESTION: "import_questions"}
+_HINTS: Final = {
+    Kind.CARD: _(
+        "A table whose first line names the columns: front and back; tags, note, source, topic and id if you like. "
+        "Or JSON Lines with the same names, or what Anki exports."
+    ),
+    Kind.QUESTION: _(
+        "A table whose first line names the columns: stem, answer, and choices or A, B, C…; explanation, source, topic "
+        "and id if you like. Or JSON Lines with the same names."
+    ),
+}
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What is to be done with an upload, and for whom. `at_stake` is what its preview counted; empty before that."""
+    """What is to be done with a file, and for whom."""
 
     kind: str
-    upload: str
     file: str
     # Empty: by its content.
     format: str
@@ -50,23 +71,12 @@ class Plan:
     create_topics: bool
     user_id: int
     username: str
-    at_stake: str = ""
+    language: str
 
-    def sign(self) -> str:
-        return signing.dumps(asdict(self), salt="memocards.import", compress=True)
-
-    @classmethod
-    def unsign(cls, text: str, kind: str, user_id: int) -> "Plan | None":
-        """None for one that is forged, another page's or user's, or too old."""
-        try:
-            plan = cls(**signing.loads(text, salt="memocards.import", max_age=KEPT_SECONDS))
-        except signing.BadSignature:
-            return None
-        return plan if (plan.kind, plan.user_id) == (kind, user_id) else None
-
-    def command(self, name: str) -> str:
-        """What to type where a file is too large for a page."""
-        words = ["manage.py", name, self.file]
+    @property
+    def command(self) -> str:
+        """What to type where a file is too much for a page."""
+        words = ["manage.py", _COMMANDS[Kind(self.kind)], self.file]
         words += ["--topic", self.topic] if self.topic else []
         words += ["--create-topics"] if self.create_topics else []
         words += ["--format", self.format] if self.format else []
@@ -74,8 +84,15 @@ class Plan:
         words += ["--html"] if self.html else []
         return shlex.join([*words, "--author", self.username])
 
+    @property
+    def choices(self) -> dict[str, Any]:
+        """The fields of the form as they were filled in, but for the file."""
+        names = ("format", "encoding", "html", "create_topics")
+        return {"topic": self.topic_id, **{name: getattr(self, name) for name in names}}
 
-class FileForm(ImportForm):  # type: ignore[misc]
+
+class FileForm(forms.Form):
+    import_file = forms.FileField(label=_("File"))
     topic = forms.ModelChoiceField(
         Topic.objects.filter(LIVE),
         label=_("Topic"),
@@ -84,6 +101,7 @@ class FileForm(ImportForm):  # type: ignore[misc]
         help_text=_("Anki’s decks are topics: “Asia::Capitals” is one."),
     )
     create_topics = forms.BooleanField(label=_("Create topics that are missing"), required=False)
+    format = forms.ChoiceField(label=_("Format"), required=False)
     encoding = forms.ChoiceField(
         label=_("Encoding"), choices=ENCODINGS, required=False, help_text=_("Of CSV, TSV and text files.")
     )
@@ -91,31 +109,25 @@ class FileForm(ImportForm):  # type: ignore[misc]
         label=_("Texts are HTML"), required=False, help_text=_("Else they are Markdown. Anki’s are HTML anyway.")
     )
 
-    field_order = ["import_file", "topic", "create_topics", "format", "encoding", "html", "resource"]
-    # import-export's script guesses the format by the file's name; here the content says what it is.
-    media = forms.Media()
-
-    def __init__(self, formats: list[Any], resources: list[Any], *, user: Any, **kwargs: Any) -> None:
-        super().__init__(formats, resources, **kwargs)
-        self._formats, self._resource, self._user = formats, resources[0], user
-        chosen: Any = self.fields["format"]
-        chosen.label = _("Format")
-        chosen.choices = [choice for choice in chosen.choices if choice[0]]
+    def __init__(self, *args: Any, kind: Kind, user: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._kind, self._user = kind, user
+        anki = kind is Kind.CARD
+        formats: Any = self.fields["format"]
+        formats.choices = [_ANY_FORMAT, *_TABLES, *(_ANKI if anki else ())]
         file = self.fields["import_file"]
-        file.label, file.help_text = _("File"), resources[0].hint
-        file.widget.attrs = {"accept": ",".join(sorted({name for made in formats for name in made.extensions}))}
+        file.help_text = str(_HINTS[kind])
+        file.widget.attrs = {"accept": f"{_TABLE_FILES},{_ANKI_FILES}" if anki else _TABLE_FILES}
         if not user.has_perm("memocards.add_topic"):
             del self.fields["create_topics"]
 
     @property
     def plan(self) -> Plan:
         given = self.cleaned_data
-        file = given["import_file"]
         return Plan(
-            kind=self._resource.kind,
-            upload=getattr(file, "tmp_storage_name", ""),
-            file=file.name,
-            format=self._formats[int(given["format"])].name,
+            kind=self._kind,
+            file=given["import_file"].name,
+            format=given["format"],
             encoding=given["encoding"] or ENCODINGS[0][0],
             html=given["html"],
             topic=given["topic"].name if given["topic"] else "",
@@ -123,34 +135,21 @@ class FileForm(ImportForm):  # type: ignore[misc]
             create_topics=given.get("create_topics", False),
             user_id=self._user.pk,
             username=self._user.get_username(),
+            language=get_language() or "en",
         )
 
     def clean(self) -> dict[str, Any]:
         file: UploadedFile | None = self.cleaned_data.get("import_file")
         if file is not None and (file.size or 0) > MOST_BYTES and not self.errors:
             sentence = now("The file is larger than %(limit)s. Import it with the command %(command)s.")
-            command = self.plan.command(self._resource.command)
-            self.add_error("import_file", sentence % {"limit": filesizeformat(MOST_BYTES), "command": command})
+            self.add_error(
+                "import_file", sentence % {"limit": filesizeformat(MOST_BYTES), "command": self.plan.command}
+            )
         cleaned: dict[str, Any] = self.cleaned_data
         return cleaned
 
 
 class AnswerForm(forms.Form):
-    """A yes to a preview. The plan goes through the browser, signed."""
+    """A yes to a preview: to what was counted in it."""
 
-    plan_signed = forms.CharField(widget=forms.HiddenInput)
-
-    def __init__(self, *args: Any, kind: str, user_id: int, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self._kind, self._user_id = kind, user_id
-
-    def clean_plan_signed(self) -> Plan:
-        plan = Plan.unsign(self.cleaned_data["plan_signed"], self._kind, self._user_id)
-        if plan is None:
-            raise forms.ValidationError(TOO_OLD)
-        return plan
-
-    @property
-    def plan(self) -> Plan:
-        plan: Plan = self.cleaned_data["plan_signed"]
-        return plan
+    at_stake = forms.CharField(widget=forms.HiddenInput)

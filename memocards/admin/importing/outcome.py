@@ -1,40 +1,89 @@
-"""What an import would do, or did, as the page shows it."""
+"""What an import would do, or did: made once, where the rows are compared, kept as JSON, and shown by the page."""
 
 from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from typing import Any, Final
 
-from django.utils.safestring import SafeString
+from django.contrib.admin.utils import label_for_field
+from django.utils.safestring import mark_safe
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext, ngettext_lazy
-from import_export.results import Result, RowResult
 
 from memocards.admin.importing.differences import marked, plain
-from memocards.admin.importing.forms import Plan
-from memocards.importing.reports import Difference, Report
+from memocards.importing.reports import Difference, Preview, Report
+from memocards.importing.rows import BadRow, Kind
+from memocards.importing.targets import TARGETS
 
+MOST_SHOWN: Final = 100
 MOST_NAMED: Final = 10
 
 
-class Outcome(Result):  # type: ignore[misc]
-    """What was counted, by memocards.importing; `plan` is the one to say yes to. Both None where it was refused."""
+@dataclass(frozen=True)
+class Outcome:
+    """`kept`: the report, as its fields; the labels of the columns; and the first rows that are new or change, each
+    with its place, whether it is new, and its cells as HTML."""
 
-    report: Report | None = None
-    plan: Plan | None = None
+    kept: dict[str, Any]
+
+    @classmethod
+    def of(cls, seen: Preview, kind: Kind) -> "Outcome":
+        names = _telling(seen.differences, list(TARGETS[kind].columns))
+        rows = [
+            {
+                "place": difference.place,
+                "is_new": difference.before is None,
+                "cells": [str(_cell(difference, name)) for name in names],
+            }
+            for difference in seen.differences
+        ]
+        labels = [str(label_for_field(name, TARGETS[kind].model)) for name in names]
+        return cls({"report": _fields(seen.report), "labels": labels, "rows": rows})
+
+    @classmethod
+    def done(cls, report: Report, kind: Kind) -> "Outcome":
+        return cls.of(Preview(report, []), kind)
+
+    @property
+    def report(self) -> Report:
+        kept = self.kept["report"]
+        bad = [BadRow(**row) for row in kept["bad_rows"]]
+        return Report(**{**kept, "bad_rows": bad, "media": dict.fromkeys(kept["media"])})
+
+    @property
+    def labels(self) -> list[str]:
+        labels: list[str] = self.kept["labels"]
+        return labels
+
+    @property
+    def rows(self) -> list[dict[str, Any]]:
+        """Each with `place`, `is_new` and `cells`: pairs of a label and HTML."""
+        return [
+            # What was escaped when it was made: see differences.py.
+            {**row, "cells": [(label, mark_safe(cell)) for label, cell in zip(self.labels, row["cells"], strict=True)]}  # noqa: S308
+            for row in self.kept["rows"]
+        ]
+
+    @property
+    def at_stake(self) -> str:
+        """What a yes is said to. When it differs by then, it is asked again."""
+        report = self.report
+        counts = (report.new, report.changed, report.unapproved, report.deleted, report.bad, len(report.new_topics))
+        return "-".join(map(str, (*counts, report.versions)))
 
     @property
     def stored(self) -> int:
         """How many rows are new or changed."""
-        return self.report.new + self.report.changed if self.report else 0
+        report = self.report
+        return report.new + report.changed
 
     @property
     def more(self) -> int:
         """How many of them are not shown."""
-        return self.stored - len(self.rows)
+        return self.stored - len(self.kept["rows"])
 
     @property
     def yes(self) -> str:
         """What the button says."""
-        assert self.report is not None  # noqa: S101
         bad = self.report.bad
         asked = ngettext("Import %d row", "Import %d rows", self.stored) % self.stored
         if not bad:
@@ -45,7 +94,6 @@ class Outcome(Result):  # type: ignore[misc]
     def sentences(self) -> list[str]:
         """What was counted, and what viewers will see of it."""
         report = self.report
-        assert report is not None  # noqa: S101
         said = [
             _about(report.new, ngettext_lazy("%d row is new.", "%d rows are new.")),
             _about(report.changed, ngettext_lazy("%d row has changed.", "%d rows have changed.")),
@@ -70,29 +118,26 @@ class Outcome(Result):  # type: ignore[misc]
             said.append(_("There is nothing to import."))
         return [sentence for sentence in said if sentence]
 
-    def count(self, report: Report) -> None:
-        self.report = report
-        self.total_rows = report.read
-        self.totals[RowResult.IMPORT_TYPE_NEW] = report.new
-        self.totals[RowResult.IMPORT_TYPE_UPDATE] = report.changed
-        self.totals[RowResult.IMPORT_TYPE_SKIP] = report.unchanged + report.deleted + report.repeated
-        self.totals[RowResult.IMPORT_TYPE_INVALID] = report.bad
+
+def _fields(report: Report) -> dict[str, Any]:
+    """Of what is listed, as much as a page shows: the counts say how much there is."""
+    shown = {
+        "bad_rows": [asdict(row) for row in report.bad_rows[:MOST_SHOWN]],
+        "ignored_columns": report.ignored_columns[: MOST_NAMED + 1],
+        "media": list(report.media)[:MOST_NAMED],
+    }
+    return {**vars(report), **shown}
 
 
-class ShownRow(RowResult):  # type: ignore[misc]
-    """One row of a preview. `object_repr` is its place in the file."""
+def _cell(difference: Difference, name: str) -> Any:
+    after = difference.after[name]
+    return plain(after) if difference.before is None else marked(difference.before[name], after)
 
-    def __init__(self, difference: Difference, names: Sequence[str], headers: Sequence[str]) -> None:
-        super().__init__()
-        self._headers = headers
-        self.object_repr, self.object_id = difference.place, difference.external_id
-        before, after = difference.before, difference.after
-        self.import_type = self.IMPORT_TYPE_NEW if before is None else self.IMPORT_TYPE_UPDATE
-        self.diff = [plain(after[name]) if before is None else marked(before[name], after[name]) for name in names]
 
-    @property
-    def cells(self) -> list[tuple[str, SafeString]]:
-        return list(zip(self._headers, self.diff, strict=True))
+def _telling(differences: Sequence[Difference], names: Sequence[str]) -> list[str]:
+    """The columns of which any of these rows says something."""
+    rows = [row for difference in differences for row in (difference.before, difference.after) if row]
+    return [name for name in names if any(row[name] for row in rows)]
 
 
 def _about(count: int, sentence: Any) -> str:

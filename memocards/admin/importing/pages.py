@@ -1,26 +1,20 @@
-"""The import pages of one list, on top of django-import-export's."""
+"""The import pages of one list: the form with the imports on their way, and each import's own page."""
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from django.contrib import messages
 from django.core.exceptions import PermissionDenied
-from django.core.files.uploadedfile import UploadedFile
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
-from django.urls import reverse
-from django.utils.decorators import method_decorator
+from django.urls import URLPattern, path, reverse
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 from django.views.decorators.http import require_POST
-from import_export.admin import ImportMixin
 
 from memocards.admin.choosing import user_id
-from memocards.admin.importing.formats import ANKI, TABLES, FileFormat
-from memocards.admin.importing.forms import TOO_OLD, AnswerForm, FileForm, Plan
-from memocards.admin.importing.outcome import Outcome
-from memocards.admin.importing.resource import FileResource, PreviewOutdated
-from memocards.admin.importing.uploads import Uploads
+from memocards.admin.importing import line
+from memocards.admin.importing.forms import AnswerForm, FileForm
+from memocards.admin.importing.uploads import MOST_OPEN, Status, Upload, room_for_another, uploads_of
 from memocards.importing.rows import Kind
 
 if TYPE_CHECKING:
@@ -30,112 +24,162 @@ if TYPE_CHECKING:
 else:
     Base = object
 
+PAGE = "admin/memocards/import.html"
 
-class ImportingAdmin(ImportMixin, Base):  # type: ignore[misc]
+
+class ImportingAdmin(Base):
     """An admin whose list is filled from files. Whoever may add and change its rows may import."""
 
-    resource_classes: ClassVar[Sequence[type[FileResource]]]
-    import_form_class = FileForm
-    confirm_form_class = AnswerForm
-    tmp_storage_class = Uploads
-    import_template_name = "admin/memocards/import.html"
-    # import-export is no app of ours: its commands would write past the outbox. The list has a button of its own.
-    import_export_change_list_template = None
+    imports: ClassVar[Kind]
 
-    @property
-    def resource(self) -> type[FileResource]:
-        return self.resource_classes[0]
-
-    @property
-    def import_formats(self) -> list[type[FileFormat]]:
-        return TABLES if self.resource.kind is Kind.QUESTION else [*TABLES, *ANKI]
+    def get_urls(self) -> list[URLPattern]:
+        name = f"{self.opts.app_label}_{self.opts.model_name}"
+        wrap = self.admin_site.admin_view
+        store, discard = require_POST(self.store_import), require_POST(self.discard_import)
+        return [
+            path("import/", wrap(self.choose_file), name=f"{name}_import"),
+            path("import/<str:upload_id>/", wrap(self.show_import), name=f"{name}_import_page"),
+            path("import/<str:upload_id>/store/", wrap(store), name=f"{name}_import_store"),
+            path("import/<str:upload_id>/discard/", wrap(discard), name=f"{name}_import_discard"),
+            *super().get_urls(),
+        ]
 
     def has_import_permission(self, request: HttpRequest) -> bool:
         return self.has_add_permission(request) and self.has_change_permission(request)
 
-    def get_import_form_kwargs(self, request: HttpRequest) -> dict[str, Any]:
-        return {**super().get_import_form_kwargs(request), "user": request.user}
+    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
+        may = {"has_import_permission": self.has_import_permission(request)}
+        return super().changelist_view(request, {**may, **(extra_context or {})})
 
-    def get_confirm_form_kwargs(self, request: HttpRequest, import_form: FileForm | None = None) -> dict[str, Any]:
-        data = request.POST if import_form is None else None
-        return {"data": data, "kind": self.resource.kind, "user_id": user_id(request)}
+    def choose_file(self, request: HttpRequest) -> HttpResponse:
+        """The form; once it is sent, the import's own page."""
+        self._require_permission(request)
+        sent = (request.POST, request.FILES) if request.method == "POST" else ()
+        form = FileForm(*sent, kind=self.imports, user=request.user)
+        if sent and form.is_valid():
+            if room_for_another(user_id(request)):
+                upload = Upload.create(form.plan, form.cleaned_data["import_file"].chunks())
+                line.see_to_it()
+                return HttpResponseRedirect(self._page(upload))
+            sentence = _("%d imports of yours wait to be read or answered. Answer or discard one of them first.")
+            form.add_error(None, sentence % MOST_OPEN)
+        return self._render(request, form=form, imports=self._listed(request))
 
-    def get_import_resource_kwargs(self, request: HttpRequest, **kwargs: Any) -> dict[str, Any]:
-        return {}
+    def show_import(self, request: HttpRequest, upload_id: str) -> HttpResponse:
+        """How far it is, what it would change, why it was refused; and once it is stored, the list."""
+        self._require_permission(request)
+        upload = self._find(request, upload_id)
+        if upload is None:
+            return self._too_old(request)
+        state = upload.state
+        if "look" in request.GET and state.status not in line.TO_DO:
+            # Asked by the script of the page, which then opens it.
+            return HttpResponse(status=204)
+        if state.status is Status.STORED:
+            return self._finish(request, upload)
+        if state.status in line.TO_DO:
+            line.see_to_it()
+            return self._render(
+                request,
+                upload=upload,
+                state=state,
+                address=self._page(upload),
+                underway=line.is_underway(upload),
+                before=line.before(upload),
+            )
+        form = FileForm(initial=upload.plan.choices, kind=self.imports, user=request.user)
+        if state.status is Status.REFUSED:
+            return self._render(request, refused=True, upload=upload, state=state, form=form)
+        outcome = upload.outcome
+        assert outcome is not None  # noqa: S101
+        if state.sentences:
+            self.message_user(request, " ".join(state.sentences), messages.WARNING)
+        shown = {"upload": upload, "outcome": outcome, "pages": self._pages(upload)}
+        if not outcome.stored:
+            return self._render(request, **shown, form=form)
+        return self._render(request, **shown, answer=AnswerForm(initial={"at_stake": outcome.at_stake}))
 
-    def get_import_data_kwargs(self, **kwargs: Any) -> dict[str, Any]:
-        return {"plan": kwargs["form"].plan}
-
-    def write_to_tmp_storage(self, import_file: UploadedFile, input_format: FileFormat) -> Uploads:
-        upload = Uploads()
-        upload.save(import_file.chunks())
-        return upload
-
-    def import_action(self, request: HttpRequest, **kwargs: Any) -> HttpResponse:
-        """The form; once it is sent, what the file would change."""
-        response: TemplateResponse = super().import_action(request, **kwargs)
-        context: Any = response.context_data
-        if outcome := context.get("result"):
-            context["confirm_form"] = self._answer_to(outcome, context["form"].plan, request)
-        return response
-
-    @method_decorator(require_POST)
-    def process_import(self, request: HttpRequest, **kwargs: Any) -> HttpResponse:
-        """Store what was shown; where that is no longer what would happen, show it anew."""
-        if not self.has_import_permission(request):
+    def store_import(self, request: HttpRequest, upload_id: str) -> HttpResponse:
+        """A yes: from here on it is to be stored, if it is still what was shown."""
+        self._require_permission(request)
+        upload = self._find(request, upload_id)
+        form = AnswerForm(request.POST)
+        if upload is None or not form.is_valid():
+            return self._too_old(request)
+        if upload.plan.create_topics and not request.user.has_perm("memocards.add_topic"):
             raise PermissionDenied
-        form = self.create_confirm_form(request)
-        if not form.is_valid() or not (path := Uploads(name=form.plan.upload).read()).exists():
-            return self._start_over(request, str(TOO_OLD))
-        if form.plan.create_topics and not request.user.has_perm("memocards.add_topic"):
-            raise PermissionDenied
-        result: Outcome = self.process_dataset(path, form, request)
-        if not result.has_errors():
-            Uploads(name=form.plan.upload).remove()
-            return self.process_result(result, request)
-        refusal = result.base_errors[0].error
-        if isinstance(refusal, PreviewOutdated):
-            return self._preview_again(request, form.plan, str(refusal))
-        Uploads(name=form.plan.upload).remove()
-        return self._start_over(request, str(refusal))
+        with line.alone_with(upload) as alone:
+            state = upload.state
+            if alone and state.status is Status.PREVIEWED and upload.is_open:
+                outcome = upload.outcome
+                # What was shown by now in another tab is not what this answer was given to.
+                if outcome is not None and outcome.at_stake == form.cleaned_data["at_stake"]:
+                    upload.change(status=Status.ACCEPTED, sentences=[], attempts=0)
+        line.see_to_it()
+        return HttpResponseRedirect(self._page(upload))
 
-    def process_result(self, result: Outcome, request: HttpRequest) -> HttpResponse:
-        report = result.report
-        assert report is not None  # noqa: S101
+    def discard_import(self, request: HttpRequest, upload_id: str) -> HttpResponse:
+        self._require_permission(request)
+        upload = self._find(request, upload_id)
+        if upload is not None:
+            with line.alone_with(upload) as alone:
+                if alone:
+                    upload.remove()
+            if not alone:
+                sentence = _("This import is being worked on. Try again in a moment.")
+                self.message_user(request, sentence, messages.WARNING)
+        return HttpResponseRedirect(self._address("import"))
+
+    def _finish(self, request: HttpRequest, upload: Upload) -> HttpResponse:
+        outcome = upload.outcome
+        assert outcome is not None  # noqa: S101
+        report = outcome.report
         told = ngettext(
             "Imported from “%(file)s”: %(new)d new, %(changed)d changed. It waits for review.",
             "Imported from “%(file)s”: %(new)d new, %(changed)d changed. They wait for review.",
-            result.stored,
+            outcome.stored,
         )
         self.message_user(request, told % {"file": report.file, "new": report.new, "changed": report.changed})
-        return HttpResponseRedirect(reverse("admin:{}_{}_changelist".format(*self.get_model_info())))
+        upload.remove()
+        return HttpResponseRedirect(self._address("changelist"))
 
-    def _answer_to(self, outcome: Outcome, plan: Plan, request: HttpRequest) -> AnswerForm | None:
-        """The form of the yes; None, and the upload is gone, where there is nothing to say yes to."""
-        if outcome.plan is None or not outcome.stored:
-            Uploads(name=plan.upload).remove()
+    def _listed(self, request: HttpRequest) -> list[dict[str, Any]]:
+        return [
+            {"upload": upload, "status": upload.state.status, **self._pages(upload)}
+            for upload in uploads_of(user_id(request), self.imports)
+        ]
+
+    def _find(self, request: HttpRequest, upload_id: str) -> Upload | None:
+        """None for what is gone, and for another user's or another list's."""
+        upload = Upload.find(upload_id)
+        if upload is None or (upload.plan.user_id, upload.plan.kind) != (user_id(request), self.imports):
             return None
-        signed = {"plan_signed": outcome.plan.sign()}
-        return AnswerForm(initial=signed, kind=self.resource.kind, user_id=user_id(request))
+        return upload
 
-    def _preview_again(self, request: HttpRequest, plan: Plan, sentence: str) -> HttpResponse:
-        outcome = self.resource().import_data(Uploads(name=plan.upload).read(), dry_run=True, plan=plan)
-        answer = self._answer_to(outcome, plan, request)
-        if answer is None:
-            # Somebody has imported it: this user, with a second click.
-            refusals = [str(error.error) for error in outcome.base_errors]
-            return self._start_over(request, *refusals or outcome.sentences)
+    def _too_old(self, request: HttpRequest) -> HttpResponse:
+        sentence = _("This preview is too old, or was answered already. To go on, choose the file again.")
         self.message_user(request, sentence, messages.WARNING)
-        context = {
-            **self.admin_site.each_context(request),
-            "title": _("Import"),
-            "opts": self.opts,
-            "media": self.media,
-            "result": outcome,
-            "confirm_form": answer,
-        }
-        return TemplateResponse(request, self.import_template_name, context)
+        return HttpResponseRedirect(self._address("import"))
 
-    def _start_over(self, request: HttpRequest, *sentences: str) -> HttpResponse:
-        self.message_user(request, " ".join(sentences), messages.WARNING)
-        return HttpResponseRedirect(reverse("admin:{}_{}_import".format(*self.get_model_info())))
+    def _require_permission(self, request: HttpRequest) -> None:
+        if not self.has_import_permission(request):
+            raise PermissionDenied
+
+    def _page(self, upload: Upload) -> str:
+        return self._address("import_page", upload.id)
+
+    def _pages(self, upload: Upload) -> dict[str, str]:
+        return {
+            "page": self._page(upload),
+            "store": self._address("import_store", upload.id),
+            "discard": self._address("import_discard", upload.id),
+        }
+
+    def _address(self, page: str, *args: str) -> str:
+        return reverse(f"admin:{self.opts.app_label}_{self.opts.model_name}_{page}", args=args)
+
+    def _render(self, request: HttpRequest, **context: Any) -> HttpResponse:
+        shared = {**self.admin_site.each_context(request), "title": _("Import"), "opts": self.opts, "media": self.media}
+        # What is on its way changes while one looks away from it.
+        headers = {"Cache-Control": "no-store"}
+        return TemplateResponse(request, PAGE, {**shared, **context}, headers=headers)

@@ -1,48 +1,212 @@
-"""Uploaded files between the preview and the answer to it, in DATA_DIR/imports."""
+"""An import on its way: the uploaded file, its rows once they are read, and how far it is, in a directory of its own.
 
+All of it lies in files, so that it outlives every process, and a process that died leaves nothing that claims to run:
+whoever works on an import holds a lock, which the kernel takes back.
+"""
+
+import fcntl
+import json
+import os
+import shutil
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field, replace
+from enum import StrEnum
 from pathlib import Path
 from typing import Any, Final
 from uuid import uuid4
 
-from django.conf import settings
-from import_export.tmp_storages import BaseStorage
+from memocards.admin.importing.forms import Plan
+from memocards.admin.importing.outcome import Outcome
+from memocards.importing.scratch import forget_old, imports_directory
+from memocards.importing.spool import Spool
 
-KEPT_SECONDS: Final = 24 * 60 * 60
+# Of one user: that are read, or wait for it or for an answer, and so keep a file.
+MOST_OPEN: Final = 10
+# Of one user: that are over and only say how it ended.
+_MOST_OVER: Final = 10
+_ID_LENGTH: Final = 32
 
 
-class Uploads(BaseStorage):  # type: ignore[misc]
-    """One file. Its name is made here and goes to the browser signed, so nobody can name another's."""
+class Status(StrEnum):
+    # To be read. Whether somebody is at it, the lock says.
+    WAITING = "waiting"
+    # Read and compared; waits for an answer, if there is anything to store.
+    PREVIEWED = "previewed"
+    # The answer was yes: to be stored.
+    ACCEPTED = "accepted"
+    STORED = "stored"
+    REFUSED = "refused"
 
-    def save(self, data: Iterable[bytes]) -> None:
-        """Write a file that nobody else on this machine may read; what was never answered is deleted by the way."""
-        directory = _directory()
-        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        _forget_old(directory)
-        self.name = uuid4().hex
-        path = self.read()
-        path.touch(mode=0o600)
-        with path.open("wb") as file:
-            file.writelines(data)
 
-    def read(self) -> Path:
-        """Where the file is: it is read from there as often as it takes, never whole."""
-        return _directory() / self.name
+@dataclass(frozen=True)
+class State:
+    """`sentences`: why it was refused, or why there is another preview. `attempts`: how often somebody began with what
+    is to be done."""
+
+    status: Status = Status.WAITING
+    sentences: list[str] = field(default_factory=list)
+    attempts: int = 0
+
+
+@dataclass(frozen=True)
+class Upload:
+    """One import. Its name is not to be guessed, and is shown to its user alone."""
+
+    id: str
+    plan: Plan
+    created: float
+
+    @classmethod
+    def create(cls, plan: Plan, chunks: Iterable[bytes]) -> "Upload":
+        """Keep a file that nobody else on this machine may read."""
+        forget_old()
+        upload = cls(uuid4().hex, plan, time.time())
+        # Complete before it has its name, so that nobody takes half of it for the whole.
+        draft = imports_directory() / f"draft-{upload.id}"
+        draft.mkdir(mode=0o700)
+        try:
+            _write(draft / "file", chunks)
+            _write(draft / "plan.json", [json.dumps({"plan": asdict(plan), "created": upload.created}).encode()])
+            _write(draft / "state.json", [json.dumps(asdict(State())).encode()])
+            draft.rename(upload.directory)
+        except BaseException:
+            shutil.rmtree(draft, ignore_errors=True)
+            raise
+        return upload
+
+    @classmethod
+    def find(cls, id: str) -> "Upload | None":
+        """None for one that is gone, or never was."""
+        if len(id) != _ID_LENGTH or not id.isalnum():
+            return None
+        try:
+            kept = json.loads((imports_directory() / id / "plan.json").read_bytes())
+            return cls(id, Plan(**kept["plan"]), kept["created"])
+        except (OSError, ValueError, TypeError):
+            return None
+
+    @property
+    def directory(self) -> Path:
+        return imports_directory() / self.id
+
+    @property
+    def file(self) -> Path:
+        return self.directory / "file"
+
+    @property
+    def state(self) -> State:
+        """How far it is. One that was removed meanwhile is refused, without a reason."""
+        try:
+            kept = json.loads((self.directory / "state.json").read_bytes())
+        except OSError:
+            return State(Status.REFUSED)
+        return State(**{**kept, "status": Status(kept["status"])})
+
+    def change(self, **changes: Any) -> None:
+        """For whoever holds it."""
+        if self.directory.exists():
+            _replace(self.directory / "state.json", json.dumps(asdict(replace(self.state, **changes))))
+
+    @property
+    def outcome(self) -> Outcome | None:
+        """Once the rows were compared."""
+        try:
+            return Outcome(json.loads((self.directory / "outcome.json").read_bytes()))
+        except OSError:
+            return None
+
+    def keep_outcome(self, outcome: Outcome) -> None:
+        _replace(self.directory / "outcome.json", json.dumps(outcome.kept))
+
+    @property
+    def rows_read(self) -> int:
+        try:
+            return int((self.directory / "rows-read").read_text())
+        except (OSError, ValueError):
+            return 0
+
+    def note_rows_read(self, rows: int) -> None:
+        _replace(self.directory / "rows-read", str(rows))
+
+    @property
+    def draft_of_rows(self) -> Path:
+        return self.directory / "rows.draft"
+
+    @property
+    def rows(self) -> Spool | None:
+        """Once the file is read; None before, and after it is over."""
+        try:
+            return Spool.opened(self.directory / "rows", int((self.directory / "count").read_text()))
+        except (OSError, ValueError):
+            return None
+
+    def keep_rows(self, spool: Spool) -> Spool:
+        """The file itself has done its duty."""
+        _replace(self.directory / "count", str(spool.count))
+        kept = spool.path.rename(self.directory / "rows")
+        self.file.unlink(missing_ok=True)
+        return replace(spool, path=kept)
+
+    def drop_content(self) -> None:
+        """It is over: only how it ended is kept."""
+        for name in ("file", "rows", "rows.draft"):
+            (self.directory / name).unlink(missing_ok=True)
 
     def remove(self) -> None:
-        self.read().unlink(missing_ok=True)
+        shutil.rmtree(self.directory, ignore_errors=True)
 
+    @property
+    def is_open(self) -> bool:
+        return any((self.directory / name).exists() for name in ("file", "rows"))
 
-def _directory() -> Path:
-    directory: Any = settings.DATA_DIR
-    return Path(directory) / "imports"
-
-
-def _forget_old(directory: Path) -> None:
-    for path in directory.iterdir():
+    @contextmanager
+    def held(self) -> Iterator[bool]:
+        """False where somebody else holds it."""
         try:
-            if time.time() - path.stat().st_mtime > KEPT_SECONDS:
-                path.unlink()
-        except FileNotFoundError:
-            continue  # somebody else was first
+            lock = os.open(self.directory / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError:
+            yield False
+            return
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+        else:
+            yield True
+        finally:
+            os.close(lock)
+
+
+def uploads() -> list[Upload]:
+    """All imports, the oldest first."""
+    found = [Upload.find(path.name) for path in imports_directory().iterdir() if len(path.name) == _ID_LENGTH]
+    return sorted((upload for upload in found if upload), key=lambda upload: (upload.created, upload.id))
+
+
+def uploads_of(user_id: int, kind: str) -> list[Upload]:
+    """The imports of one user into one list, the newest first."""
+    mine = [upload for upload in uploads() if (upload.plan.user_id, upload.plan.kind) == (user_id, kind)]
+    return mine[::-1]
+
+
+def room_for_another(user_id: int) -> bool:
+    """Whether this user may upload another file. What is over makes room by itself."""
+    mine = [upload for upload in uploads() if upload.plan.user_id == user_id]
+    over = [upload for upload in mine if not upload.is_open]
+    for upload in over[: max(0, len(over) - _MOST_OVER)]:
+        upload.remove()
+    return len(mine) - len(over) < MOST_OPEN
+
+
+def _write(path: Path, chunks: Iterable[bytes]) -> None:
+    path.touch(mode=0o600)
+    with path.open("wb") as file:
+        file.writelines(chunks)
+
+
+def _replace(path: Path, text: str) -> None:
+    draft = path.with_name(f"{path.name}.{os.getpid()}")
+    _write(draft, [text.encode()])
+    draft.replace(path)
