@@ -3,7 +3,9 @@
 Both schemas in use: 11, which keeps note types and decks as JSON in one row, and 18, which has tables for them.
 """
 
+import errno
 import json
+import os
 import sqlite3
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
@@ -22,14 +24,18 @@ from memocards.importing.rows import BadRow, RawItem, Record
 
 _FIELD_END: Final = "\x1f"
 _CARDS: Final = (
-    "SELECT cards.ord, cards.did, cards.odid, notes.id, notes.guid, notes.mid, notes.tags, notes.flds"
-    " FROM notes JOIN cards ON cards.nid = notes.id ORDER BY notes.id, cards.ord"
+    "SELECT card.ord, card.did, card.odid, notes.id, notes.guid, notes.mid, notes.tags, notes.flds"
+    # In this order whatever the indexes are: what is sorted is without the texts, of which many cards may share one.
+    " FROM (SELECT nid, ord, did, odid FROM cards ORDER BY nid, ord LIMIT -1) AS card"
+    " CROSS JOIN notes ON notes.id = card.nid"
 )
 _CLOZE: Final = 1
 # What a collection is like is taken for granted, so whatever is stumbled over is the file's fault.
 _STUMBLES: Final = (LookupError, ValueError, TypeError, AttributeError, ArithmeticError, RecursionError)
 # Longer than any text or picture in a field, and what SQLite may be made to put together.
 _LONGEST_VALUE: Final = 64 * MEBIBYTE
+# What SQLite says where a file of its own may not grow any further.
+_NO_ROOM: Final = {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_WRITE}
 # How many steps SQLite may take: an honest file needs a quarter of one for each of its bytes.
 _STEPS_AT_ONCE: Final = 1_000_000
 _LEAST_STEPS, _STEPS_FOR_A_BYTE = 20_000_000, 5
@@ -118,6 +124,8 @@ def _opened(path: Path, name: str) -> Iterator[sqlite3.Connection]:
             database.set_progress_handler(lambda: next(steps) > most, _STEPS_AT_ONCE)
             yield database
     except (sqlite3.Error, *_STUMBLES) as error:
+        if getattr(error, "sqlite_errorcode", None) in _NO_ROOM:
+            raise OSError(errno.EFBIG, os.strerror(errno.EFBIG)) from error
         raise UnreadableFile(name, _("The Anki collection is damaged: %s.") % error) from error
 
 

@@ -11,7 +11,7 @@ from typing import Any, Final
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
-from memocards.importing.decoding import undecoded
+from memocards.importing.decoding import has_surrogates, undecoded
 from memocards.importing.markup import TooIntricate, from_html, from_markdown
 from memocards.importing.rows import BadRow, CardRow, Item, Kind, Markup, QuestionRow, Record, Skipped
 from memocards.limits import TEXT_LIMIT
@@ -27,7 +27,6 @@ _NOT_BLANK: Final = re.compile(r"[\S\x1c-\x1f]")
 _LONGEST_WRITTEN: Final = 5 * TEXT_LIMIT
 # Characters of texts whose conversion is kept.
 _MOST_KEPT: Final = 4_000_000
-_SURROGATE: Final = re.compile("[\ud800-\udfff]")
 _MOST_TAGS, _LONGEST_TAG = 50, 100
 _LONGEST_ID, _LONGEST_TOPIC, _LONGEST_SOURCE = 200, 200, 500
 _MOST_CHOICES: Final = 10
@@ -195,7 +194,7 @@ class _Checking:
         if problem := undecoded(value):
             self.problems.append(problem)
             return None
-        if _SURROGATE.search(value):
+        if has_surrogates(value):
             self.problems.append(_("The %s holds half of a character (a lone surrogate).") % label)
             return None
         return value

@@ -67,9 +67,18 @@ def lines(stream: BinaryIO, name: str, *, encoding: str | None) -> Generator[str
         text.detach()
 
 
+def has_surrogates(text: str) -> bool:
+    """Whether there are halves of characters, or bytes that could not be decoded. By far the quickest way to know."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return True
+    return False
+
+
 def undecoded(text: str) -> str | None:
     """A sentence about the first byte that could not be decoded; None if there is none."""
-    found = _UNDECODED.search(text)
+    found = _UNDECODED.search(text) if has_surrogates(text) else None
     if found is None:
         return None
     return _(

@@ -13,6 +13,8 @@ from tests.browser.conftest import Sitter, member_of_staff
 from tests.factories import MemoCardFactory, TopicFactory
 from tests.memocards.importing.files import card, write_jsonl
 
+# Milliseconds. Two processes are started meanwhile, which give way to all others.
+PATIENCE = 30_000
 MAY = [f"{verb}_memocard" for verb in ("add", "change", "view")]
 
 
@@ -37,8 +39,7 @@ def test_a_file_is_chosen_looked_at_and_imported(sit_down: Sitter, tmp_path: Pat
     page.get_by_label("File:").set_input_files(path)
     page.get_by_label("Topic:").select_option(label="수도")
     page.get_by_role("button", name="Preview").press("Enter")
-    expect(page.get_by_text("2 rows are new.")).to_be_visible()
-    page.screenshot(path=f"/tmp/shot-preview-{width}.png", full_page=True)
+    expect(page.get_by_text("2 rows are new.")).to_be_visible(timeout=PATIENCE)
     expect(page.get_by_text("The back is empty.")).to_be_visible()
     changed = page.get_by_role("row", name="line 1")
     expect(changed.locator("del")).to_have_text("Rear")
@@ -46,7 +47,7 @@ def test_a_file_is_chosen_looked_at_and_imported(sit_down: Sitter, tmp_path: Pat
     assert page.evaluate("document.documentElement.scrollWidth") <= width
     assert MemoCard.objects.count() == 1
     page.get_by_role("button", name="Import 3 rows and skip 1 bad").press("Enter")
-    expect(page.locator(".messagelist")).to_contain_text("2 new, 1 changed. They wait for review.")
+    expect(page.locator(".messagelist")).to_contain_text("2 new, 1 changed. They wait for review.", timeout=PATIENCE)
     assert set(MemoCard.objects.filter(needs_review=True).values_list("external_id", flat=True)) == {"c1", "c2", "c3"}
 
 
@@ -60,8 +61,9 @@ def test_a_refused_file_leaves_the_choices_standing(sit_down: Sitter, tmp_path: 
     page.get_by_label("Topic:").select_option(label="Asia")
     page.get_by_label("Texts are HTML").check()
     page.get_by_role("button", name="Preview").click()
-    expect(page.get_by_role("alert")).to_contain_text("a.csv, line 1: The first line names the columns")
-    page.screenshot(path="/tmp/shot-refused.png", full_page=True)
+    expect(page.get_by_role("alert")).to_contain_text(
+        "a.csv, line 1: The first line names the columns", timeout=PATIENCE
+    )
     expect(page.get_by_label("Topic:")).to_have_value(str(topic.pk))
     expect(page.get_by_label("Texts are HTML")).to_be_checked()
 
@@ -84,14 +86,12 @@ def test_an_import_goes_on_while_one_looks_elsewhere(
         page.get_by_role("button", name="Preview").click()
         expect(page.get_by_role("status")).to_have_text("The file waits to be read.")
         assert page.evaluate("document.documentElement.scrollWidth") <= width
-        page.screenshot(path=f"/tmp/shot-wait-{width}.png", full_page=True)
         page.get_by_role("navigation", name="Breadcrumbs").get_by_role("link", name="Import").click()
         expect(page.get_by_text("Is being read, or waits for it")).to_be_visible()
         assert page.evaluate("document.documentElement.scrollWidth") <= width
-        page.screenshot(path=f"/tmp/shot-list-{width}.png", full_page=True)
         page.get_by_role("link", name=path.name).click()
     # By itself: by its script, or without one because the page is loaded again now and then.
-    expect(page.get_by_text("1 row is new.")).to_be_visible(timeout=20_000)
+    expect(page.get_by_text("1 row is new.")).to_be_visible(timeout=PATIENCE)
     page.get_by_role("button", name="Import 1 row").click()
-    expect(page.locator(".messagelist")).to_contain_text("1 new, 0 changed. It waits for review.", timeout=20_000)
+    expect(page.locator(".messagelist")).to_contain_text("1 new, 0 changed. It waits for review.", timeout=PATIENCE)
     assert MemoCard.objects.get().topic == topic

@@ -34,9 +34,7 @@ _PROGRAM: Final = (
 def see_to_it() -> None:
     """Have the line worked off: start a process for it, where there is something to do, and not enough are at it."""
     with _line():
-        if not _in_turn():
-            return
-    slot = _free_slot()
+        slot = _free_slot()
     if slot is None:
         return
     try:
@@ -89,9 +87,14 @@ def before(upload: Upload) -> int:
 
 def _in_turn() -> list[Upload]:
     """What is to be read or stored, the oldest first; one at a time of each user, so that none holds up the others."""
-    waiting = [upload for upload in uploads() if upload.state.status in TO_DO]
-    busy = {upload.plan.user_id for upload in waiting if _is_held(upload)}
+    waiting, busy = _to_do()
     return [upload for upload in waiting if upload.plan.user_id not in busy]
+
+
+def _to_do() -> tuple[list[Upload], set[int]]:
+    """What is to be read or stored, the oldest first, and the users of whom one is being worked on."""
+    uploads_to_do = [upload for upload in uploads() if upload.state.status in TO_DO]
+    return uploads_to_do, {upload.plan.user_id for upload in uploads_to_do if _is_held(upload)}
 
 
 def _is_held(upload: Upload) -> bool:
@@ -111,13 +114,22 @@ def _line() -> Iterator[None]:
 
 
 def _free_slot() -> int | None:
-    """The descriptor of a lock that only so many processes can hold."""
-    for number in range(AT_ONCE):
-        slot = os.open(imports_directory() / f"slot-{number}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            fcntl.flock(slot, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(slot)
-        else:
-            return slot
-    return None
+    """The descriptor of a lock that only so many processes can hold; None where as many are at work as are of use."""
+    to_do, _busy = _to_do()
+    of_use = min(AT_ONCE, len({upload.plan.user_id for upload in to_do}))
+    free = [slot for number in range(AT_ONCE) if (slot := _locked_slot(number)) is not None]
+    # One that was started a moment ago has its slot, but nothing in hand yet.
+    kept = free[:1] if AT_ONCE - len(free) < of_use else []
+    for slot in free[len(kept) :]:
+        os.close(slot)
+    return kept[0] if kept else None
+
+
+def _locked_slot(number: int) -> int | None:
+    slot = os.open(imports_directory() / f"slot-{number}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(slot, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(slot)
+        return None
+    return slot
