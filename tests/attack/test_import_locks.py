@@ -10,8 +10,10 @@ import httpx
 import psycopg
 import pytest
 
-from tests.process.processes import OwnDatabase, wait_until
+from tests.process.processes import OwnDatabase, say, wait_until
 
+# As long as a rating may wait, with the machine to ourselves.
+SECONDS = 2.0
 # One who made a subscriber's token reads it on the last line.
 SCENE = """
 from django.contrib.auth.models import User
@@ -91,7 +93,16 @@ class Onlooker(threading.Thread):
         self.join()
 
 
-def _import_while_they_rate(hub: OwnDatabase, tmp_path: Path, count: int, *, seconds: float) -> None:
+def contention() -> float:
+    """How many times longer than it computes a process takes here, because others want the processors too."""
+    begun, computed = time.monotonic(), time.process_time()
+    while time.process_time() - computed < 0.5:
+        pass
+    return (time.monotonic() - begun) / (time.process_time() - computed)
+
+
+def _import_while_they_rate(hub: OwnDatabase, tmp_path: Path, count: int) -> None:
+    crowded = contention()
     first, *tokens = hub.prepare(SCENE.format(count=count))[-4:]
     hub.hub()
     path = tmp_path / "changed.csv"
@@ -99,11 +110,11 @@ def _import_while_they_rate(hub: OwnDatabase, tmp_path: Path, count: int, *, sec
     path.write_text(f"external_id,front,back\n{rows}")
     # Each on cards of their own, spread over the file.
     keys = [range(int(first) + n, int(first) + count, 7) for n in range(3)]
-    onlooker = Onlooker(hub)
-    onlooker.start()
     raters = [Rater(hub.url, token, keys) for token, keys in zip(tokens, keys, strict=True)]
     with raters[0], raters[1], raters[2]:
         wait_until(lambda: all(len(rater.waited) > 3 for rater in raters), seconds=60)
+        onlooker = Onlooker(hub)
+        onlooker.start()
         said = hub.manage("import_cards", str(path), "--topic", "World", "--author", "importer")
         wait_until(lambda: all(rater.waited[-1][0] == httpx.codes.CONFLICT for rater in raters), seconds=60)
     onlooker.stop()
@@ -112,15 +123,18 @@ def _import_while_they_rate(hub: OwnDatabase, tmp_path: Path, count: int, *, sec
     waited = [answer for rater in raters for answer in rater.waited]
     # A rating is stored as long as the card is approved, and from the import on it waits for review again.
     assert {status for status, _seconds in waited} == {httpx.codes.OK, httpx.codes.CONFLICT}
-    assert max(waiting for _status, waiting in waited) < seconds
+    longest = max(waiting for _status, waiting in waited)
+    crowded = max(crowded, contention())
+    say(f"{count:,} cards: the longest rating took {longest:.2f} s, in a crowd of {crowded:.1f}")
+    assert longest < SECONDS * crowded
 
 
 def test_ratings_do_not_wait_for_an_import_of_their_cards(own_hub: OwnDatabase, tmp_path: Path) -> None:
-    _import_while_they_rate(own_hub, tmp_path, 3_000, seconds=2)
+    _import_while_they_rate(own_hub, tmp_path, 3_000)
 
 
 @pytest.mark.slow
 def test_ratings_wait_two_seconds_at_most_for_an_import_of_thirty_thousand_cards(
     own_hub: OwnDatabase, tmp_path: Path
 ) -> None:
-    _import_while_they_rate(own_hub, tmp_path, 30_000, seconds=2)
+    _import_while_they_rate(own_hub, tmp_path, 30_000)
