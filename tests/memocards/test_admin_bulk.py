@@ -1,5 +1,6 @@
 """What the lists do with any number of rows, what they ask before, and the columns that come from other tables."""
 
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from memocards import cards, questions
+from memocards.admin import soft_deletion
 from memocards.errors import Conflict, Invalid
 from memocards.models import CardProgress, MemoCard, Question
 from memocards.versions import versions_of
@@ -379,3 +381,39 @@ def test_subscribers_show_their_lag_and_whether_they_must_start_over(admin_clien
     assert cells[2][2].startswith("never")
     subscriber = Subscriber.objects.get(name="a")
     assert "45" in admin_client.get(page_of(subscriber)).content.decode()
+
+
+# How many rows are locked at once
+
+
+@own_transactions
+def test_many_rows_are_done_in_several_transactions(admin_client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(soft_deletion, "LOCKED_AT_ONCE", 2)
+    rows = MemoCardFactory.create_batch(5, needs_review=True)
+    PublishOutbox.objects.all().delete()
+    with CaptureQueriesContext(connection) as statements:
+        page = act(admin_client, MemoCard, "approve", *rows)
+    assert "Approved. 5 of 5 rows." in page
+    taken = [query["sql"] for query in statements if query["sql"].startswith('UPDATE "memocards_memocard"')]
+    assert len(taken) == 3
+    # Each with its commit: what is locked at a time is no more than that.
+    commits = [place for place, query in enumerate(statements.captured_queries) if query["sql"] == "COMMIT"]
+    updates = [place for place, query in enumerate(statements.captured_queries) if query["sql"] in taken]
+    assert all(any(first < commit < second for commit in commits) for first, second in pairwise(updates))
+    assert not MemoCard.objects.filter(needs_review=True).exists()
+    assert PublishOutbox.objects.count() == LogEntry.objects.count() == 5
+
+
+@own_transactions
+def test_what_was_done_before_a_refusal_is_told(admin_client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(soft_deletion, "LOCKED_AT_ONCE", 2)
+    target = TopicFactory.create()
+    MemoCardFactory.create(topic=target, external_id="1")
+    rows = [*MemoCardFactory.create_batch(2), MemoCardFactory.create(external_id="1")]
+    html = asked(admin_client, MemoCard, "move", *rows)
+    answered(admin_client, MemoCard, html, *rows, topic=str(target.pk))
+    page = admin_client.get(list_of(MemoCard)).content.decode()
+    assert "external id" in page
+    assert "2 of 3 rows." in page
+    assert MemoCard.objects.filter(topic=target).count() == 3
+    assert LogEntry.objects.count() == 2
