@@ -3,7 +3,7 @@
 from collections.abc import Collection
 from typing import Any
 
-from django.db.models import BooleanField, F, Func, Q
+from django.db.models import BigIntegerField, BooleanField, F, Func, Q
 
 
 class _Among(Func):
@@ -22,4 +22,6 @@ class _Among(Func):
 def among(keys: Collection[int], column: str = "pk") -> Q:
     """The rows of which this column is one of these. With `__in`, thirty thousand keys take a second to write down,
     and that while rows are locked."""
-    return Q(_Among(F(column), list(keys)))
+    possible = [key for key in keys if abs(key) <= BigIntegerField.MAX_BIGINT]
+    # Of no keys Django knows without asking that there are no such rows.
+    return Q(_Among(F(column), possible)) if possible else Q(pk__in=[])

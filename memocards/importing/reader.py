@@ -13,6 +13,7 @@ import resource
 import signal
 import sys
 import time
+import zlib
 from pathlib import Path
 from typing import Any, Final
 
@@ -31,6 +32,8 @@ _TELL_SECONDS: Final = 0.25
 _PR_SET_PDEATHSIG: Final = 1
 _NICENESS: Final = 10
 _MOST_OPEN_FILES: Final = 64
+# How zlib says that it found no memory, which would otherwise be taken for damage.
+_ZLIB_MEMORY: Final = "Error -4 "
 # A process that does not heed the first signal is killed so many seconds of computing later.
 _GRACE_SECONDS: Final = 2
 
@@ -51,7 +54,10 @@ def main() -> int:
         translation.activate(orders["language"])
         _tell(done=_spool(orders, limits))
     except UnreadableFile as refusal:
-        _tell(refused=[refusal.file, refusal.reason, refusal.place])
+        if isinstance(refusal.__cause__, zlib.error) and _ZLIB_MEMORY in str(refusal.__cause__):
+            _tell(limit=Limit.MEMORY)
+        else:
+            _tell(refused=[refusal.file, refusal.reason, refusal.place])
     except _Reached as reached:
         _tell(limit=reached.limit)
     except MemoryError:

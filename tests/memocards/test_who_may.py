@@ -147,7 +147,9 @@ WHO: dict[str, Callable[[Pages], tuple[str, str | None]]] = {
     "change": lambda pages: (pages.looks, pages.changes),
     "delete": lambda pages: (pages.deletes, pages.deletes),
     "import": lambda pages: (pages.imports, pages.imports),
-    "process_import": lambda pages: ("", pages.imports),
+    "import_page": lambda pages: (pages.imports, pages.imports),
+    "import_store": lambda pages: ("", pages.imports),
+    "import_discard": lambda pages: ("", pages.imports),
     "password_change": lambda pages: (pages.changes, pages.changes),
 }
 
@@ -297,7 +299,7 @@ def test_each_group_may_do_with_a_model_what_it_is_for(
     found, expected = {}, {}
     for name in page_names(model):
         opens, sends = WHO[name](MODELS[model])
-        keys = [] if name in {"changelist", "add", "import", "process_import"} else [rows[model].pk]
+        keys = [] if name in {"changelist", "add", "import"} else [rows[model].pk]
         address = reverse(f"admin:{model._meta.app_label}_{model._meta.model_name}_{name}", args=keys)
         expected[f"open {name}"] = opens
         found[f"open {name}"] = those_who_may(may_open("GET", address), clients)

@@ -14,6 +14,7 @@ from django.views.decorators.http import require_POST
 from memocards.admin.choosing import user_id
 from memocards.admin.importing import line
 from memocards.admin.importing.forms import AnswerForm, FileForm
+from memocards.admin.importing.outcome import Outcome
 from memocards.admin.importing.uploads import MOST_OPEN, Status, Upload, room_for_another, uploads_of
 from memocards.importing.rows import Kind
 
@@ -75,8 +76,6 @@ class ImportingAdmin(Base):
         if "look" in request.GET and state.status not in line.TO_DO:
             # Asked by the script of the page, which then opens it.
             return HttpResponse(status=204)
-        if state.status is Status.STORED:
-            return self._finish(request, upload)
         if state.status in line.TO_DO:
             line.see_to_it()
             return self._render(
@@ -91,7 +90,10 @@ class ImportingAdmin(Base):
         if state.status is Status.REFUSED:
             return self._render(request, refused=True, upload=upload, state=state, form=form)
         outcome = upload.outcome
-        assert outcome is not None  # noqa: S101
+        if outcome is None:
+            return self._too_old(request)
+        if state.status is Status.STORED:
+            return self._finish(request, upload, outcome)
         if state.sentences:
             self.message_user(request, " ".join(state.sentences), messages.WARNING)
         shown = {"upload": upload, "outcome": outcome, "pages": self._pages(upload)}
@@ -130,9 +132,7 @@ class ImportingAdmin(Base):
                 self.message_user(request, sentence, messages.WARNING)
         return HttpResponseRedirect(self._address("import"))
 
-    def _finish(self, request: HttpRequest, upload: Upload) -> HttpResponse:
-        outcome = upload.outcome
-        assert outcome is not None  # noqa: S101
+    def _finish(self, request: HttpRequest, upload: Upload, outcome: Outcome) -> HttpResponse:
         report = outcome.report
         told = ngettext(
             "Imported from “%(file)s”: %(new)d new, %(changed)d changed. It waits for review.",
