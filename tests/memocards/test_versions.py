@@ -13,8 +13,11 @@ from django.db import connection, transaction
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
-from memocards import cards, importing, questions
+from memocards import cards, questions
 from memocards.errors import ChangedSince
+from memocards.importing.reading import read as read_file
+from memocards.importing.rows import Kind
+from memocards.importing.storing import store
 from memocards.models import MemoCard, Question
 from memocards.versions import VOUCHED_FOR, versions_of
 from tests.factories import MemoCardFactory, QuestionFactory, TopicFactory
@@ -150,10 +153,10 @@ def edited_by_a_program(row: Any) -> None:
 
 def imported_over(row: Any) -> None:
     if isinstance(row, MemoCard):
-        file, kind = b"external_id,front,back\n1,MALICE,b\n", importing.Kind.CARD
+        file, kind = b"external_id,front,back\n1,MALICE,b\n", Kind.CARD
     else:
-        file, kind = b"external_id,stem,choice_1,choice_2,answer\n1,MALICE,a,b,1\n", importing.Kind.QUESTION
-    report = importing.store(importing.read(BytesIO(file), name="rows.csv", kind=kind), topic=row.topic.name)
+        file, kind = b"external_id,stem,choice_1,choice_2,answer\n1,MALICE,a,b,1\n", Kind.QUESTION
+    report = store(read_file(BytesIO(file), name="rows.csv", kind=kind), topic=row.topic.name)
     assert report.changed == 1
 
 

@@ -7,10 +7,25 @@ from typing import Any
 
 import pytest
 
-from memocards.admin.importing.uploads import Uploads
+from memocards.admin.importing.forms import Plan
+from memocards.admin.importing.uploads import Upload
 from studyhub.backup.errors import BackupError
 from studyhub.backup.manifest import Manifest, file_of
 from studyhub.backup.uploads import put_uploads_back, save_uploads
+
+PLAN = Plan(
+    kind="card",
+    file="rivers.csv",
+    format="",
+    encoding="utf-8",
+    html=False,
+    topic="Rivers",
+    topic_id=1,
+    create_topics=False,
+    user_id=1,
+    username="author",
+    language="en",
+)
 
 
 def _manifest(directory: Path) -> Manifest:
@@ -29,21 +44,22 @@ def _manifest(directory: Path) -> Manifest:
 
 def test_a_file_between_preview_and_answer_comes_back_as_old_as_it_was(tmp_path: Path, settings: Any) -> None:
     settings.DATA_DIR = tmp_path / "data"
-    upload = Uploads()
-    upload.save([b"front,back\n", b"F,B\n"])
-    os.utime(upload.read(), (1_900_000_000, 1_900_000_000))
+    upload = Upload.create(PLAN, [b"front,back\n", b"F,B\n"])
+    os.utime(upload.file, (1_900_000_000, 1_900_000_000))
+    kept = len(list(upload.directory.iterdir()))
     backup = tmp_path / "backup"
     save_uploads(backup)
 
     settings.DATA_DIR = tmp_path / "elsewhere"
-    assert not upload.read().exists()
+    assert Upload.find(upload.id) is None
     for _twice in range(2):
-        assert put_uploads_back(backup, _manifest(backup)) == 1
-    assert upload.read().read_bytes() == b"front,back\nF,B\n"
-    assert upload.read().stat().st_mtime == 1_900_000_000
-    assert upload.read().stat().st_mode & 0o777 == 0o600
+        assert put_uploads_back(backup, _manifest(backup)) == kept
+    assert Upload.find(upload.id) == upload
+    assert upload.file.read_bytes() == b"front,back\nF,B\n"
+    assert upload.file.stat().st_mtime == 1_900_000_000
+    assert upload.file.stat().st_mode & 0o777 == 0o600
 
-    upload.read().write_bytes(b"another")
+    upload.file.write_bytes(b"another")
     with pytest.raises(BackupError, match="is another file than the backup's"):
         put_uploads_back(backup, _manifest(backup))
 
