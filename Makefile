@@ -50,7 +50,8 @@ lint: $(VENV)/.dev-ready
 	@$(BIN)/mypy
 	@$(BIN)/mypy --config-file viewer/mypy.ini viewer
 	@$(BIN)/lint-imports
-	@$(BIN)/djlint --check --lint memocards publish studyhub viewer --quiet
+	@$(BIN)/djlint --check --lint memocards publish studyhub viewer --quiet || \
+		{ $(BIN)/djlint --check --lint memocards publish studyhub viewer; exit 1; } # what it found, it tells when not quiet
 	@$(BIN)/python manage.py makemigrations --check --dry-run
 	@$(BIN)/python -m studyhub.audit
 
