@@ -78,7 +78,7 @@ def read_feed(request: HttpRequest, query: Query[FeedQuery]) -> HttpResponse:
         if answer is None:
             raise
         return HttpResponse(answer.body, status=answer.status, headers=dict(answer.headers))
-    positions.note(reader.subscriber_id, cursor)
+    positions.note(reader.subscriber_id, cursor if page.has_more else Cursor.decode(page.cursor))
     if positions.is_due:
         with connection.cursor() as database:
             database.execute(WRITE, positions.take())

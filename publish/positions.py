@@ -1,4 +1,8 @@
-"""Where each subscriber stands, as it says itself with its cursor: noted in memory, written now and then."""
+"""Where each subscriber stands: noted in memory, written now and then.
+
+It is what the subscriber says itself with its cursor; and the head, once the page that ends there has been handed over.
+Should that page have been lost, the cursor of the next request says so.
+"""
 
 import threading
 import time

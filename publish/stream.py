@@ -233,12 +233,16 @@ class FeedApplication:
                 if page is None:
                     return
             answer = await _page_answer(request, page)
+            subscriber_id, head = page.reader.subscriber_id, None if page.has_more else Cursor.decode(page.cursor)
             await send(start(answer.status, {**answer.headers, "Content-Length": str(len(answer.body))}))
             page = None
             if unread := await send_body(send, answer.body):
                 del answer
                 turn.release()
                 await unread
+            if head is not None:
+                # Whoever reads now and then does not come back to say that it has the last page.
+                positions.note(subscriber_id, head)
 
     async def _wait_for_page(self, request: FeedRequest, page: feed.Page, turn: Turn) -> feed.Page:
         """A page with items, or the empty one when the time is up."""

@@ -23,6 +23,9 @@ if "EMBEDDED" in DATABASES["default"]:
 # A process that a test starts works in that test's database.
 if _database := os.environ.get("STUDYHUB_TEST_DATABASE"):
     DATABASES["default"]["NAME"] = _database
+else:
+    # A test that imports the application of the web must not bound the waits of all that follow.
+    LOCK_TIMEOUT_SECONDS = STATEMENT_TIMEOUT_SECONDS = 0
 
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 ALLOWED_HOSTS = ["testserver", "localhost", "127.0.0.1"]

@@ -95,7 +95,11 @@ class ReviewedAdmin(SoftDeleteAdmin):
             return None
         if not confirmed(request, content_at_stake(present)):
             return ask(request, self, "approve", self.approval_question(request, present, shown))
-        self.carry_out(request, keys, lambda keys: self.approve_rows(request, versions), _("Approved."), CHANGE)
+
+        def approve_some(keys: list[int]) -> list[int]:
+            return self.approve_rows(request, {key: versions[key] for key in keys})
+
+        self.carry_out(request, keys, approve_some, _("Approved."), CHANGE)
         return None
 
     def approval_question(self, request: HttpRequest, present: Mapping[int, str], shown: Mapping[int, str]) -> Question:

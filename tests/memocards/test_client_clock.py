@@ -201,7 +201,9 @@ def test_the_hub_stores_answers_in_their_order_whichever_request_comes_first(
     assert all(earlier < later for earlier, later in pairwise(times))
     if error == RIGHT and max(travels) < LINE - SECOND:
         assert times == answered
-    assert all(-SECOND <= at - true <= max([*travels, LINE]) + SECOND for at, true in zip(times, answered, strict=True))
+    # A clock that is slow by less than a minute looks like a slow line: what it says is kept.
+    errors = [at - true for at, true in zip(times, answered, strict=True)]
+    assert all(-LINE - SECOND <= error <= max([*travels, LINE]) + SECOND for error in errors)
 
 
 @pytest.mark.django_db(transaction=True)

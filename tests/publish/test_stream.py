@@ -605,3 +605,15 @@ def test_without_asgi_the_feed_is_the_same_page_and_the_same_refusals(
         assert plain.json() == native.json()
         assert plain["Content-Type"] == native.headers["content-type"]
     assert PublishedItem.objects.count() == 2
+
+
+def test_whoever_reads_to_the_head_now_and_then_stands_there_and_not_a_page_before(
+    http: httpx.Client, token: str
+) -> None:
+    publish(1, 2, 3)
+    first = http.get("/api/feed", params={"limit": 2}, headers=bearer(token)).json()
+    http.get("/api/feed", params={"after": first["cursor"]}, headers=bearer(token))
+    deadline = time.monotonic() + LONG
+    while Subscriber.objects.get().last_seq != 3:
+        assert time.monotonic() < deadline, "the position was not written"
+        time.sleep(0.05)

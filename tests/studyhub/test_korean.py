@@ -28,6 +28,7 @@ from django.utils import timezone
 from django.utils.translation import override
 
 from memocards import topics
+from memocards.admin.importing import line, work
 from memocards.explaining.requesting import request_explanations
 from memocards.importing.columns import CARD_NAMES, QUESTION_NAMES
 from memocards.models import ExplanationStatus, LearnerSettings, MemoCard, Question, Topic
@@ -360,21 +361,36 @@ REFUSED = [b"", "front,다른\n".encode(), b"%PDF-1", b"PK\x03\x04", b"[1]", b"\
     ("model", "content"), [("memocard", CARDS), ("question", QUESTIONS)], ids=["cards", "questions"]
 )
 @pytest.mark.usefixtures("rows")
-def test_an_import_is_in_korean(model: str, content: bytes, walk: Walk, settings: Any, tmp_path: Any) -> None:
+def test_an_import_is_in_korean(
+    model: str, content: bytes, walk: Walk, settings: Any, tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     settings.DATA_DIR = tmp_path
-    page, yes = (reverse(f"admin:memocards_{model}_{step}") for step in ("import", "process_import"))
-    # A browser chooses the first format.
-    sent = {**Form(walk.get(page)).data, "format": "0"}
+    page = reverse(f"admin:memocards_{model}_import")
+    sent = Form(walk.get(page)).data
     everywhere = {**sent, "topic": topic_id()}
+
+    def upload(choices: dict[str, Any], name: str, file: bytes) -> tuple[str, str]:
+        """Choose a file; the address and the text of the page that follows."""
+        address = walk.client.post(page, {**choices, "import_file": SimpleUploadedFile(name, file)}).headers["Location"]
+        return address, walk.get(address)
+
     walk.post(page, sent)
-    seen = walk.post(page, {**everywhere, "import_file": SimpleUploadedFile("파일.csv", content)})
-    answer = Form(seen).data
-    assert "plan_signed" in answer
-    assert walk.client.post(yes, answer).headers["Location"] == list_of(apps.get_model("memocards", model))
-    walk.post(yes, answer)
-    walk.post(page, {**sent, "import_file": SimpleUploadedFile("파일.csv", content)})
+    with monkeypatch.context() as patched:
+        patched.setattr(line, "see_to_it", lambda: None)
+        waiting, _shown = upload(everywhere, "기다림.csv", content)
+        walk.get(page)
+        assert walk.client.post(f"{waiting}discard/").headers["Location"] == page
+    # What the process of the line does, done here.
+    monkeypatch.setattr(line, "see_to_it", work.work_off)
+    address, shown = upload(everywhere, "파일.csv", content)
+    answer = {"at_stake": Form(shown).data["at_stake"]}
+    assert walk.client.post(f"{address}store/", answer).headers["Location"] == address
+    assert walk.client.get(address).headers["Location"] == list_of(apps.get_model("memocards", model))
+    walk.post(f"{address}store/", answer)
+    upload(sent, "파일.csv", content)
     for refused in REFUSED:
-        walk.post(page, {**everywhere, "import_file": SimpleUploadedFile("파일", refused)})
+        answer_to = walk.client.post(page, {**everywhere, "import_file": SimpleUploadedFile("파일", refused)})
+        walk.get(answer_to.headers.get("Location", page))
     assert walk.english == set()
 
 
