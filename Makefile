@@ -36,9 +36,9 @@ run: $(VENV)/.run-ready
 
 test: lint browser
 	@echo "Testing the hub …"
-	@$(BIN)/pytest -n 2
+	@$(BIN)/pytest -n 3
 	@echo "Testing the viewer …"
-	@$(BIN)/pytest -c viewer/pytest.ini --rootdir=.
+	@$(BIN)/pytest -n 3 -c viewer/pytest.ini --rootdir=.
 
 test-long: $(VENV)/.dev-ready
 	@$(BIN)/pytest -n 2 -m slow

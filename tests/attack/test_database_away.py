@@ -69,6 +69,7 @@ def every_connection_taken(stage: Scene) -> Iterator[None]:
         yield
 
 
+@pytest.mark.slow
 def test_without_a_free_connection_every_address_says_503_and_all_comes_back(stage: Scene) -> None:
     paths = addresses()
     assert len(paths) > 80

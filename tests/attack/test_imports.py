@@ -169,6 +169,7 @@ def _all_at_once(hub: OwnDatabase, authors: list[Author], files: list[Any], *, s
     wait_until(lambda: not any(map(_is_running, workers(server))), what="An end of the processes")
 
 
+@pytest.mark.slow
 def test_four_files_that_cost_a_lot_do_not_stop_the_hub(hub: OwnDatabase, log_in: Callable[[str], Author]) -> None:
     hub.hub()
     _all_at_once(hub, [log_in("author"), log_in("another")], SMALL, seconds=120)
@@ -180,6 +181,7 @@ def test_large_files_that_cost_a_lot_do_not_stop_the_hub(hub: OwnDatabase, log_i
     _all_at_once(hub, [log_in("author"), log_in("another")], LARGE, seconds=600)
 
 
+@pytest.mark.slow
 def test_a_large_import_leaves_no_memory_behind(hub: OwnDatabase, log_in: Callable[[str], Author]) -> None:
     server = hub.hub()
     author = log_in("author")
@@ -193,6 +195,7 @@ def test_a_large_import_leaves_no_memory_behind(hub: OwnDatabase, log_in: Callab
     assert mebibytes(server) - before < GROWTH_MEBIBYTES
 
 
+@pytest.mark.slow
 def test_an_import_ends_with_the_hub_and_goes_on_with_the_next_one(
     hub: OwnDatabase, log_in: Callable[[str], Author]
 ) -> None:

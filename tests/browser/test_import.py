@@ -68,8 +68,7 @@ def test_a_refused_file_leaves_the_choices_standing(sit_down: Sitter, tmp_path: 
     expect(page.get_by_label("Texts are HTML")).to_be_checked()
 
 
-@pytest.mark.parametrize(("width", "scheme"), [(390, "dark"), (1280, "light")])
-@pytest.mark.parametrize("script", [True, False])
+@pytest.mark.parametrize(("width", "scheme", "script"), [(390, "dark", False), (1280, "light", True)])
 def test_an_import_goes_on_while_one_looks_elsewhere(
     sit_down: Sitter, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, width: int, scheme: Any, script: bool
 ) -> None:

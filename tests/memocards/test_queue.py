@@ -468,6 +468,7 @@ def crowd() -> User:
     return User.objects.get(pk=1000001)
 
 
+@pytest.mark.slow
 def test_a_learner_pays_for_their_own_rows_and_for_nobody_elses(crowd: User) -> None:
     """By the plans as they were carried out: which rows each of them touched."""
     mine = LearnerSettings(learner_id=crowd.pk, new_per_day=100)

@@ -148,6 +148,7 @@ def test_who_is_killed_is_started_again_and_who_is_left_ends_with_the_supervisor
     launched.assert_nothing_is_left()
 
 
+@pytest.mark.slow
 def test_what_cannot_start_is_named_with_the_command_that_says_why(launched: Launched) -> None:
     (launched.installation.directory / "viewer.sqlite3").mkdir()
     launched.start()

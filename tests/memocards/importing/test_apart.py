@@ -127,6 +127,7 @@ def test_each_limit_is_said_in_a_sentence(tmp_path: Path) -> None:
     assert apart(many, limits=replace(LIMITS, rows=12_000)).count == 12_000
 
 
+@pytest.mark.slow
 def test_memory_is_limited(tmp_path: Path) -> None:
     path = write_xlsx(tmp_path / "a.xlsx", [["front", "back"], *([f"f{n}", f"b{n}"] for n in range(20_000))])
     sizes = range(64, 512, 8)
