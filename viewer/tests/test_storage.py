@@ -187,7 +187,7 @@ def test_damage_while_it_runs_ends_the_sync_with_a_sentence_and_is_said_on_the_p
 ) -> None:
     browser = serve(installed)
     follower = installed.start("sync")
-    wait_until(lambda: any("wait" in asked for asked in far_hub.asked))
+    wait_until(lambda: any(asked["wait"] != "0" for asked in far_hub.asked))
     damage(database_of(installed))
     for number in range(1, 400):
         far_hub.publish("card", number, front="another front " * 40)
@@ -226,7 +226,7 @@ def test_repair_keeps_the_ratings_and_the_damaged_file(installed: Installation, 
 
 def test_nothing_is_repaired_under_a_running_viewer(installed: Installation, far_hub: FakeHub) -> None:
     installed.start("sync")
-    wait_until(lambda: any("wait" in asked for asked in far_hub.asked), what="the viewer did not follow")
+    wait_until(lambda: any(asked["wait"] != "0" for asked in far_hub.asked), what="the viewer did not follow")
     assert "Stop `sync` and `runserver` first" in installed.run("repair").stderr
 
 
