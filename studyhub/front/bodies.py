@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, cast
 
-from django.db import OperationalError
+from django.db import InterfaceError, OperationalError
 
 from publish.delivery import Receive, Scope
 from studyhub.front.callers import Caller
@@ -103,7 +103,7 @@ class Bodies:
     async def _higher_limit(self, scope: Scope, size: int, held: ExitStack) -> int:
         try:
             caller = await self._tell(scope)
-        except OperationalError as error:
+        except (OperationalError, InterfaceError) as error:
             logger.error("The database did not answer: %s", error)
             raise Refused(503) from error
         if caller >= Caller.KNOWN and size <= self._limits.known_bytes:
