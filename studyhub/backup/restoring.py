@@ -25,7 +25,7 @@ from studyhub.backup.ending import undisturbed
 from studyhub.backup.errors import BackupError
 from studyhub.backup.manifest import Manifest, check_files, read_manifest
 from studyhub.backup.ratings import MissingRatings, missing_ratings
-from studyhub.backup.uploads import put_uploads_back
+from studyhub.backup.uploads import put_staged_uploads_in_place, stage_uploads
 from studyhub.postgres_programs import Program, client_program
 
 # Rows that came after the backup are gone, but viewers may hold ratings of them: nobody may get their keys again.
@@ -94,10 +94,11 @@ def restore_backup(directory: Path, *, replace: bool, stream: OutputWrapper) -> 
                 _skip_keys(former)
                 epoch = new_feed_epoch()
                 compared, drifted = _verify(stream)
-            uploads = put_uploads_back(directory, manifest)
+            uploads = stage_uploads(directory, manifest)
             databases.refuse_while_connected()  # somebody may have come meanwhile
             with undisturbed():
                 replaced, missing = _swap(databases, former)
+                put_staged_uploads_in_place(manifest)
         except BaseException:
             with contextlib.suppress(Error):  # the server may be what is gone
                 databases.drop(databases.restoring)

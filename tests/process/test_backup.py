@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,8 @@ import psycopg
 import pytest
 from psycopg import sql
 
+from memocards.admin.importing.forms import Plan
+from memocards.admin.importing.uploads import State
 from tests.oracles.following import Follower, over_http
 from tests.process.conftest import OwnHubs
 from tests.process.own_server import own_server
@@ -166,6 +169,17 @@ def _write_and_back_up(hub: OwnDatabase, directory: Path, *, cards_before: int, 
     return oracle.digests
 
 
+def _upload(hub: OwnDatabase) -> Path:
+    """An import on its way there."""
+    directory = hub.directory / "imports" / ("0" * 32)
+    directory.mkdir(mode=0o700, parents=True)
+    (directory / "file").write_bytes(b"front,back\n" * 1000)
+    plan = {field.name: "" for field in fields(Plan)}
+    (directory / "plan.json").write_text(json.dumps({"plan": plan, "created": 0}))
+    (directory / "state.json").write_text(json.dumps(asdict(State())))
+    return directory
+
+
 def _manifest(directory: Path) -> Any:
     return json.loads((directory / "manifest.json").read_text())
 
@@ -177,14 +191,12 @@ def _same_but_for_the_epoch(found: Digests, expected: Digests) -> bool:
 
 def test_a_busy_hub_is_backed_up_and_restored_in_its_place_even_if_that_is_killed_once(own_hub: OwnDatabase) -> None:
     own_hub.prepare(CONTENT)
-    upload = own_hub.directory / "imports" / "0123456789abcdef"
-    upload.parent.mkdir(mode=0o700)
-    upload.write_bytes(b"front,back\n" * 1000)
+    upload = _upload(own_hub)
     directory = own_hub.directory / "backups" / "one"
     with _served(own_hub) as database:
         backed_up = _write_and_back_up(own_hub, directory, cards_before=0, seed=11)
         own_hub.manage("shell", "-v0", "-c", RATE.format(number=2) + ADD_CARD)
-        upload.unlink()
+        (upload / "file").write_bytes(b"went on since")
         former = database.digests()
         newer = database.count("memocards_review") - backed_up["memocards_review"][0]
         newest = database.count("memocards_memocard", "max(id)")
@@ -198,7 +210,7 @@ def test_a_busy_hub_is_backed_up_and_restored_in_its_place_even_if_that_is_kille
         assert f"{newer:,} ratings newer than the backup were known, made from " in said
         assert _same_but_for_the_epoch(database.digests(), backed_up)
         assert database.epoch() != _manifest(directory)["feed"]["epoch"]
-        assert upload.read_bytes() == b"front,back\n" * 1000
+        assert (upload / "file").read_bytes() == b"front,back\n" * 1000
         _restored, kept = database.names()
         assert f"manage.py postgres dropdb '{kept}'" in said
         assert database.digests(kept) == former

@@ -27,6 +27,9 @@ MOST_OPEN: Final = 10
 # Of one user: that are over and only say how it ended.
 _MOST_OVER: Final = 10
 _ID_LENGTH: Final = 32
+# What it takes to go on with an import, in an order in which it can be copied while somebody works on it: each is
+# complete before what stands in front of it goes, and before what stands behind it speaks of it.
+_LASTING: Final = ("plan.json", "file", "count", "rows", "state.json", "outcome.json")
 
 
 class Status(StrEnum):
@@ -90,6 +93,11 @@ class Upload:
     @property
     def directory(self) -> Path:
         return imports_directory() / self.id
+
+    @property
+    def lasting_files(self) -> list[Path]:
+        """What is to be kept elsewhere so that it can go on there; some may not be there yet, or any more."""
+        return [self.directory / name for name in _LASTING]
 
     @property
     def file(self) -> Path:
