@@ -1,11 +1,13 @@
 """Rows that are deleted softly, one by one or by an action on any number of them, and restored."""
 
+import logging
 from collections.abc import Callable
 from typing import Any
 
 from django.contrib import admin, messages
 from django.contrib.admin.models import CHANGE, DELETION
 from django.core.exceptions import PermissionDenied
+from django.db import OperationalError
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import reverse
@@ -20,8 +22,11 @@ from memocards.errors import DomainError
 from memocards.history import log_rows
 from publish.transactions import in_transaction
 
+logger = logging.getLogger(__name__)
+
 # Rows of one transaction of an action. A rating that meets it waits for less than a second.
 LOCKED_AT_ONCE = 5_000
+STOPPED = _("The others were left as they were, because the database could not change them just now. Try again.")
 DROPPED = _("Viewers drop what is deleted. It stays in the hub and can be restored.")
 
 
@@ -78,7 +83,7 @@ class SoftDeleteAdmin(ServiceAdmin):
         """A service call on these rows and its entries in their histories, in one transaction; then a message.
 
         Many rows are done in several transactions, since learners wait for a card that is locked. What a refusal comes
-        after stays done, and is told.
+        after, or a database that cannot go on, stays done and is told.
         """
 
         @in_transaction
@@ -96,6 +101,12 @@ class SoftDeleteAdmin(ServiceAdmin):
             self.tell_refusal(request, refusal)
             if not changed:
                 return
+        except OperationalError as error:
+            # Whoever gets the answer that nothing was changed would do it all again, or believe that it is undone.
+            if not changed:
+                raise
+            logger.warning("%s of %s rows were changed before the database gave up: %s", changed, len(keys), error)
+            self.message_user(request, STOPPED, messages.ERROR)
         self.tell_done(request, done, changed, len(keys))
 
     def tell_done(self, request: HttpRequest, done: Any, changed: int, chosen: int) -> None:

@@ -1,12 +1,15 @@
 """What the lists do with any number of rows, what they ask before, and the columns that come from other tables."""
 
+from collections.abc import Callable
+from concurrent.futures import Future
 from itertools import pairwise
+from threading import Event
 from typing import Any
 
 import pytest
 from django.contrib.admin.models import LogEntry
 from django.contrib.auth.models import User
-from django.db import connection
+from django.db import OperationalError, connection, transaction
 from django.db.models import F
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
@@ -19,6 +22,7 @@ from memocards.models import CardProgress, MemoCard, Question
 from memocards.versions import versions_of
 from publish import relay
 from publish.models import PublishOutbox, SetAside, Subscriber
+from studyhub.database_sessions import brief_lock_waits
 from tests.factories import (
     CardProgressFactory,
     MemoCardFactory,
@@ -417,3 +421,34 @@ def test_what_was_done_before_a_refusal_is_told(admin_client: Client, monkeypatc
     assert "2 of 3 rows." in page
     assert MemoCard.objects.filter(topic=target).count() == 3
     assert LogEntry.objects.count() == 2
+
+
+@own_transactions
+def test_what_was_done_before_a_row_that_somebody_holds_is_told(
+    admin_client: Client, monkeypatch: pytest.MonkeyPatch, in_thread: Callable[..., Future[None]]
+) -> None:
+    monkeypatch.setattr(soft_deletion, "LOCKED_AT_ONCE", 2)
+    *rest, held = rows = MemoCardFactory.create_batch(3, needs_review=True)
+    is_held, done = Event(), Event()
+
+    def hold() -> None:
+        with transaction.atomic():
+            MemoCard.objects.select_for_update().get(pk=held.pk)
+            is_held.set()
+            done.wait(30)
+
+    holding = in_thread(hold)
+    assert is_held.wait(30)
+    try:
+        with brief_lock_waits():
+            page = act(admin_client, MemoCard, "approve", *rows)
+            # Of the first rows nothing was done: then that is what is said.
+            with pytest.raises(OperationalError):
+                act(admin_client, MemoCard, "approve", held)
+    finally:
+        done.set()
+        holding.result()
+    assert "Approved. 2 of 3 rows." in page
+    assert "The others were left as they were, because the database could not change them just now. Try again." in page
+    assert not MemoCard.objects.filter(needs_review=True).exclude(pk=held.pk).exists()
+    assert LogEntry.objects.count() == len(rest)
