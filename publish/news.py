@@ -12,6 +12,7 @@ import psycopg
 from asgiref.sync import sync_to_async
 from django.db import connection
 
+from publish.heartbeat import SILENT_SECONDS
 from publish.relay import CHANNEL
 
 logger = logging.getLogger(__name__)
@@ -23,9 +24,9 @@ _FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 0.1, 0.5
 # Of a larger batch it is not said whom it concerns.
 _MOST_CHANGES = 2000
 
-_LOOK = """
+_LOOK = f"""
 SELECT state.system_identifier = (SELECT system_identifier FROM pg_control_system()),
-       state.epoch, state.last_seq, state.tombstone_floor,
+       state.epoch, state.last_seq, state.tombstone_floor, {SILENT_SECONDS},
        changed.learner_id, changed.kind, changed.seq, coalesce(changed.count, 0)
 FROM publish_feed_state AS state LEFT JOIN LATERAL (
     SELECT learner_id, kind, max(seq) AS seq, count(*) AS count
@@ -52,6 +53,7 @@ class Look:
     epoch: uuid.UUID
     head: int
     floor: int
+    relay_silent_seconds: float | None
     changed_after: int
     changes: tuple[Change, ...]
 
@@ -64,10 +66,10 @@ async def look(database: psycopg.AsyncConnection[Any], after: int | None) -> Loo
     rows = await (await database.execute(_LOOK, {"seq": after, "most": _MOST_CHANGES})).fetchall()
     if not rows or not rows[0][0]:
         return None
-    _same_cluster, epoch, head, floor = rows[0][:4]
+    _same_cluster, epoch, head, floor, silent_seconds = rows[0][:5]
     changes = tuple(Change(learner_id, kind, seq) for *_state, learner_id, kind, seq, count in rows if count)
     changed_after = head if after is None else max(after, head - _MOST_CHANGES)
-    return Look(epoch, head, floor, changed_after, changes)
+    return Look(epoch, head, floor, silent_seconds, changed_after, changes)
 
 
 async def follow(on_news: Callable[[psycopg.AsyncConnection[Any]], Awaitable[None]]) -> None:

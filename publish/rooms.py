@@ -148,11 +148,18 @@ class Rooms:
                 del self._rooms[room]
 
     def _so_far(self, page: feed.Page, waiter: _Waiter) -> feed.Page | None:
-        """The empty page at the place that the looks have brought this waiter to."""
-        if time.monotonic() - self._looked_at > 2 * POLL_SECONDS:
+        """The empty page at the place that the looks have brought this waiter to, and what the last one has seen."""
+        if self._look is None or time.monotonic() - self._looked_at > 2 * POLL_SECONDS:
             return None
         seq = self._place[waiter].seq
-        return replace(page, items="", count=0, head=seq, cursor=replace(waiter.cursor, seq=seq).encode())
+        return replace(
+            page,
+            items="",
+            count=0,
+            head=seq,
+            cursor=replace(waiter.cursor, seq=seq).encode(),
+            relay_silent_seconds=self._look.relay_silent_seconds,
+        )
 
     async def _on_news(self, database: psycopg.AsyncConnection[Any]) -> None:
         before = set(self._rooms)
@@ -259,5 +266,6 @@ def _end_if_changed(waiter: _Waiter, readers: Mapping[int, Reader]) -> bool:
     reader = readers.get(waiter.reader.subscriber_id)
     if reader == waiter.reader:
         return False
-    waiter.end(subscribers.Unauthenticated() if reader is None else None)
+    # Reading for itself it hears why: that the token was revoked, or that its learner was erased.
+    waiter.end(None)
     return True

@@ -8,7 +8,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import httpx
@@ -21,9 +21,9 @@ from django.test import Client
 from django.utils import timezone
 
 from publish.cursor import Cursor
-from publish.models import FeedState, PublishedItem, Subscriber
+from publish.models import FeedState, PublishedItem, RelayHeartbeat, Subscriber
 from publish.news import APPLICATION_NAME, POLL_SECONDS
-from publish.relay import relay_batch
+from publish.relay import CHANNEL, relay_batch
 from publish.subscribers import create_subscriber, revoke_tokens_of_erased
 from tests.factories import PublishOutboxFactory, UserFactory
 from tests.process.processes import free_port, hub_command
@@ -466,6 +466,34 @@ def test_a_token_revoked_while_it_waits_ends_the_wait_at_its_next_look(
     Subscriber.objects.update(revoked_at=timezone.now())
     publish(1)
     problem(answer.result(), 401, "unauthorized")
+
+
+def test_a_learner_who_is_erased_while_their_viewer_waits_is_told_as_erased(
+    poll: Callable[..., Future[httpx.Response]],
+) -> None:
+    learner = UserFactory.create()
+    Subscriber.objects.update(learner=learner)
+    answer = poll(request_id="mine")
+    revoke_tokens_of_erased(learner.pk)
+    publish(1)
+    told = problem(answer.result(), 403, "learner-erased")
+    assert (told["learner_id"], told["after"], told["request_id"]) == (learner.pk, "", "mine")
+
+
+@pytest.mark.parametrize(("before", "after"), [(1, 500), (500, 1)], ids=["falls silent", "works again"])
+def test_an_empty_page_says_how_long_no_relay_has_worked_when_its_wait_ends(
+    poll: Callable[..., Future[httpx.Response]], until: Any, before: int, after: int
+) -> None:
+    def worked(seconds_ago: int) -> None:
+        moment = timezone.now() - timedelta(seconds=seconds_ago)
+        RelayHeartbeat.objects.update_or_create(pk=1, defaults={"worked_at": moment})
+
+    worked(before)
+    answer = poll(wait=1.5)
+    worked(after)
+    with connection.cursor() as cursor:
+        cursor.execute(f"NOTIFY {CHANNEL}")
+    assert answer.result().json()["relay_silent_seconds"] == pytest.approx(after, abs=30)
 
 
 def test_an_epoch_that_ends_while_a_consumer_waits_is_told(poll: Callable[..., Future[httpx.Response]]) -> None:
