@@ -12,6 +12,7 @@ from django.conf import settings  # isort: skip
 from publish.delivery import Message, Receive, Scope, Send  # isort: skip
 from publish.limits import WaitLimits  # isort: skip
 from publish.stream import FeedApplication  # isort: skip
+from studyhub.front.addresses import address_of  # isort: skip
 from studyhub.front.bodies import Bodies, BodyLimits  # isort: skip
 from studyhub.front.callers import Callers  # isort: skip
 from studyhub.front.descriptors import raise_descriptor_limit  # isort: skip
@@ -49,7 +50,9 @@ async def application(scope: Scope, receive: Receive, send: Send) -> None:
     if scope["type"] == "lifespan":
         await _live(receive, send)
     elif scope["type"] == "http" and scope["path"] == "/api/feed" and guards.is_welcome(scope):
-        await _feed(scope, receive, guards.with_security_headers(scope, send))
+        # Behind a proxy all connections are the proxy's.
+        client = (address_of(scope), 0)
+        await _feed({**scope, "client": client}, receive, guards.with_security_headers(scope, send))
     else:
         await _django(scope, receive, send)
 

@@ -189,7 +189,7 @@ ALLOWED_HOSTS = [
     if host.strip()
 ]
 
-# Whose X-Forwarded-For is believed, where attempts to log in are counted by address.
+# Whose X-Forwarded-For is believed, where something is counted by address: logins, waits, bodies on their way.
 TRUSTED_PROXIES = trusted_proxies(os.environ.get("TRUSTED_PROXIES", ""))
 
 # What one request may take of the database, and how long any process may keep a transaction open without a word.

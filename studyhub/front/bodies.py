@@ -15,6 +15,7 @@ from typing import IO, cast
 from django.db import InterfaceError, OperationalError
 
 from publish.delivery import Receive, Scope
+from studyhub.front.addresses import address_of
 from studyhub.front.callers import Caller
 
 logger = logging.getLogger(__name__)
@@ -69,7 +70,7 @@ class Bodies:
     async def received(self, scope: Scope, receive: Receive) -> AsyncIterator[IO[bytes]]:
         """The whole body, to be read from its beginning; forgotten afterwards. Raises Refused, Gone."""
         with ExitStack() as held, self._file() as file:
-            with self._place_for((scope.get("client") or ("",))[0]):
+            with self._place_for(address_of(scope)):
                 await self._receive(scope, receive, file, held)
             file.seek(0)
             yield file
