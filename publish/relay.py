@@ -62,6 +62,8 @@ _BEGIN_EPOCH = """
 UPDATE publish_feed_state
 SET epoch = %s, system_identifier = (SELECT system_identifier FROM pg_control_system()) WHERE id = 1
 """
+# Where subscribers stood in the other history says nothing in this one: all of it is before them.
+_FORGET_POSITIONS = "UPDATE publish_subscriber SET last_seq = 0, scan_head = 0"
 _OUTBOX_SEQUENCE_IS_BEHIND = """
 SELECT max(outbox_id) > coalesce(pg_sequence_last_value(pg_get_serial_sequence('publish_outbox', 'id')::regclass), 0)
 FROM publish_item
@@ -259,6 +261,7 @@ def begin_epoch() -> uuid.UUID:
     epoch = uuid.uuid4()
     with connection.cursor() as cursor:
         cursor.execute(_BEGIN_EPOCH, [epoch])
+        cursor.execute(_FORGET_POSITIONS)
         cursor.execute(_OUTBOX_SEQUENCE_IS_BEHIND)
         if cursor.fetchone()[0]:
             cursor.execute(_LOCK_OUTBOX)

@@ -83,4 +83,4 @@ def silence_sentence(silent: Silence) -> str:
     since = f"since {silent.since:%Y-%m-%d %H:%M:%S} UTC" if silent.since else "yet"
     if silent.hindrance:
         return f"Nothing is published {since}: the relay waits for database session {silent.hindrance}. End it."
-    return f"Nothing is published {since}: no relay runs. Start one: manage.py run_relay."
+    return f"Nothing is published {since}: no relay is at work. Start one, manage.py run_relay, or end one that hangs."

@@ -34,7 +34,9 @@ class StudyHubAPI(NinjaAPI):
 api = StudyHubAPI(
     title="StudyHub",
     version="1",
-    description="Topics, questions and study cards, ratings, and the feed of what is published.",
+    description="Topics, questions and study cards, ratings, and the feed of what is published. Whoever writes with a "
+    "login instead of a token sends the CSRF token of one of the hub's pages along, in the header `X-CSRFToken`; this "
+    "page does so by itself.",
     urls_namespace="api",
 )
 problems.register(api)

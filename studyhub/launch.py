@@ -4,12 +4,14 @@
 """
 
 import asyncio
+import fcntl
 import os
 import re
 import shlex
 import socket
 import sys
 from pathlib import Path
+from typing import IO
 
 from django.conf import settings
 from django.core.management import call_command
@@ -36,6 +38,23 @@ def main(arguments: list[str]) -> int:
                 f"Port {port} is taken. Stop what uses it, or choose another: make run {name}=NUMBER", file=sys.stderr
             )
             return 1
+    with (settings.DATA_DIR / "launch.lock").open("w") as lock:
+        if not alone and not _is_only_one(lock):
+            print(f"StudyHub runs already with the data in {settings.DATA_DIR}. Stop it first.", file=sys.stderr)
+            return 1
+        return _launch(commands, alone)
+
+
+def _is_only_one(lock: IO[str]) -> bool:
+    """Whether nobody else runs all of it on these data. As long as the file is open, nobody will."""
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _launch(commands: dict[str, str], alone: str | None) -> int:
     print("Preparing the database …", flush=True)
     call_command("migrate", verbosity=0)
     _load_sample_content_once()

@@ -30,7 +30,7 @@ def parser() -> argparse.ArgumentParser:
     main_parser = argparse.ArgumentParser(
         prog="python -m viewer",
         description="A StudyHub viewer: it follows a hub's feed and shows cards and questions to one "
-        "learner. Run both commands at the same time.",
+        "learner. Run `sync` and `runserver` at the same time, with the same environment.",
         epilog=ENVIRONMENT,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

@@ -14,7 +14,7 @@ from viewer.state import current_state
 # The long poll comes back every 25 seconds, so a minute or two of silence means that nobody is asking.
 SILENCE = timedelta(minutes=2)
 # A relay that is started anew is back within seconds.
-HUB_SILENCE = timedelta(minutes=1)
+HUB_SILENCE = timedelta(seconds=30)
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,7 @@ def _silent_minutes(state: SyncState, now: datetime) -> int:
     """For how many minutes the hub has not published although it answers; 0 while all is well."""
     if state.synced_at is None or state.published_at is None or state.synced_at - state.published_at < HUB_SILENCE:
         return 0
-    return int((now - state.published_at).total_seconds() // 60)
+    return max(int((now - state.published_at).total_seconds() // 60), 1)
 
 
 def study_note() -> str:

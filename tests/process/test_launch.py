@@ -203,3 +203,22 @@ def test_a_hub_whose_main_process_is_killed_leaves_no_worker_on_its_port(hub_her
     wait_until(lambda: not listeners(hub_here.port), seconds=5, what="A free port")
     new = hub_here.hub()
     assert listeners(hub_here.port) <= workers_of(new.pid) | {new.pid}
+
+
+def test_a_second_one_on_the_same_data_is_refused(launched: Launched) -> None:
+    launched.start()
+    wait_until(lambda: launched.answers("hub"))
+    environment = {**launched.installation.environment, "PORT": str(free_port()), "VIEWER_PORT": str(free_port())}
+    second = subprocess.run(
+        [sys.executable, "-m", "studyhub.launch"],
+        cwd=CHECKOUT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert second.returncode == 1
+    assert (
+        second.stderr == f"StudyHub runs already with the data in {launched.installation.directory}. Stop it first.\n"
+    )

@@ -53,11 +53,11 @@ def test_a_relay_that_was_killed_is_missed(start: Start, until: Any) -> None:
     relay.wait()
     RelayHeartbeat.objects.update(worked_at=timezone.now() - timedelta(seconds=SILENCE_SECONDS + 1))
     assert silence() is not None
-    assert "no relay runs" in check()
+    assert "no relay is at work" in check()
 
 
 def test_a_hub_without_any_relay_is_told_so() -> None:
-    assert "Nothing is published yet: no relay runs." in check()
+    assert "Nothing is published yet: no relay is at work." in check()
 
 
 def test_while_publishing_is_switched_off_nobody_is_missed(settings: Any, fallen_silent: RelayHeartbeat) -> None:
@@ -132,10 +132,10 @@ def test_every_page_of_the_back_office_says_it(client: Client, path: str, fallen
     client.force_login(UserFactory.create(is_staff=True, is_superuser=True))
     page = client.get(path).content.decode()
     assert "Nothing is published since" in page
-    assert "no relay runs" in page
+    assert "no relay is at work" in page
     Heart().beat()
-    assert "no relay runs" not in client.get(path).content.decode()
+    assert "no relay is at work" not in client.get(path).content.decode()
 
 
 def test_who_is_not_logged_in_is_told_nothing(client: Client, fallen_silent: RelayHeartbeat) -> None:
-    assert "no relay runs" not in client.get("/admin/login/").content.decode()
+    assert "no relay is at work" not in client.get("/admin/login/").content.decode()

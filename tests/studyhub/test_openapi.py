@@ -1,6 +1,7 @@
 """The document of the API: committed, so that a change shows in a review; and true, which schemathesis tries."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from schemathesis.specs.openapi.checks import positive_data_acceptance
 from publish.subscribers import create_subscriber
 from studyhub.api import api
 from studyhub.wsgi import application
-from tests.factories import CardProgressFactory, MemoCardFactory, QuestionFactory
+from tests.factories import CardProgressFactory, MemoCardFactory, QuestionFactory, UserFactory
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "openapi.json"
 
@@ -53,3 +54,16 @@ def caller(transactional_db: None) -> dict[str, Any]:
 def test_every_operation_keeps_what_the_document_says(case: "schemathesis.Case[Any]", caller: dict[str, Any]) -> None:
     # Whether sound-looking data is accepted depends on what is in the database.
     case.call_and_validate(**caller, excluded_checks=[positive_data_acceptance])
+
+
+@pytest.mark.django_db
+def test_whoever_is_logged_in_writes_from_the_documentation() -> None:
+    """Its cookie cannot be read by a script, so the page itself has the token."""
+    browser = Client(enforce_csrf_checks=True)
+    browser.force_login(UserFactory.create())
+    page = browser.get("/api/docs").content.decode()
+    token = re.search(r'data-csrf-token="(\w+)" data-api-csrf="true"', page)
+    assert token
+    change: Any = {"data": {"new_per_day": 7}, "content_type": "application/json"}
+    assert browser.patch("/api/settings", **change).status_code == 403
+    assert browser.patch("/api/settings", **change, headers={"X-CSRFToken": token[1]}).status_code == 200

@@ -29,7 +29,8 @@ class Command(BaseCommand):
         if options["json"]:
             self.stdout.write(json.dumps({**status, "troubles": sentences}, indent=2))
         else:
-            self._write(status, sentences)
+            # With --check they are the error that it ends with.
+            self._write(status, [] if options["check"] else sentences)
         if options["check"] and sentences:
             raise CommandError(" ".join(sentences), returncode=1)
 
