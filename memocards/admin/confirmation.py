@@ -31,7 +31,7 @@ TAKE_AWAY = {"unapprove", "delete_selected", "delete_with_content"}
 class Question:
     """What is asked. `sentences`: what viewers will see change. `at_stake`: what that holds for; when it differs by the
     time of the answer, it is asked again. `form`: what the action needs to know besides. `carried`: what the answer
-    brings back, by name."""
+    brings back, by name. `rows`: the texts of each row, where they must have been read."""
 
     title: Any
     question: str
@@ -39,6 +39,7 @@ class Question:
     at_stake: str
     form: forms.Form | None = field(default=None)
     carried: Mapping[str, str] = field(default_factory=dict)
+    rows: Sequence[Sequence[str]] = ()
 
 
 def at_stake(model: type[Model], keys: Collection[int]) -> str:
@@ -68,6 +69,7 @@ def ask(request: HttpRequest, model_admin: Any, action: str, question: Question)
         "sentences": question.sentences,
         "form": question.form,
         "carried": question.carried,
+        "rows": question.rows,
         "action": action,
         "takes_away": action in TAKE_AWAY,
         "confirmed": question.at_stake,

@@ -203,6 +203,12 @@ class QuestionAdmin(ImportingAdmin, ExplainedAdmin):
     def update(self, request: HttpRequest, key: int, changes: dict[str, Any]) -> None:
         update_question(key, changes, may_approve=self.has_approve_permission(request))
 
+    def texts_of(self, row: Question) -> list[str]:
+        choices = (
+            f"{'✓' if number == row.answer else '·'} {choice}" for number, choice in enumerate(row.choices, start=1)
+        )
+        return [text for text in (row.stem, *choices, row.explanation) if text]
+
     def approve_rows(self, request: HttpRequest, versions: Mapping[int, str]) -> list[int]:
         return questions.approve_questions(versions=versions, reviewer_id=user_id(request))
 
@@ -334,6 +340,9 @@ class MemoCardAdmin(ImportingAdmin, ReviewedAdmin):
 
     def update(self, request: HttpRequest, key: int, changes: dict[str, Any]) -> None:
         cards.update_card(card_id=key, changes=changes, may_approve=self.has_approve_permission(request))
+
+    def texts_of(self, row: MemoCard) -> list[str]:
+        return [row.front, row.back]
 
     def approve_rows(self, request: HttpRequest, versions: Mapping[int, str]) -> list[int]:
         return cards.approve_cards(versions=versions, reviewer_id=user_id(request))

@@ -62,6 +62,10 @@ class ReviewedAdmin(SoftDeleteAdmin):
     def has_approve_permission(self, request: HttpRequest) -> bool:
         return request.user.has_perm(f"memocards.approve_{self.opts.model_name}")
 
+    def texts_of(self, row: Any) -> list[str]:
+        """What a reviewer vouches for, as it was written."""
+        raise NotImplementedError
+
     # What is asked first
 
     def must_ask(self, request: HttpRequest, keys: list[int]) -> bool:
@@ -129,6 +133,8 @@ class ReviewedAdmin(SoftDeleteAdmin):
             applying(sentences),
             content_at_stake(present),
             carried={"read": as_read(shown), "asked_at": timezone.now().isoformat()},
+            # After the versions: a row that is written in between is another one than is approved, and refused.
+            rows=[self.texts_of(row) for row in rows.filter(pk__in=list(shown)).order_by("pk")],
         )
 
     def changed_since(self, request: HttpRequest, rows: QuerySet[Any]) -> str:

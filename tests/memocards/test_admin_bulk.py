@@ -452,3 +452,16 @@ def test_what_was_done_before_a_row_that_somebody_holds_is_told(
     assert "The others were left as they were, because the database could not change them just now. Try again." in page
     assert not MemoCard.objects.filter(needs_review=True).exclude(pk=held.pk).exists()
     assert LogEntry.objects.count() == len(rest)
+
+
+@pytest.mark.django_db
+def test_what_is_approved_in_the_list_can_be_read_before_the_yes(admin_client: Client) -> None:
+    card = MemoCardFactory.create(front="Capital of Peru?", back="Lima <b>\n\nsince 1535", needs_review=True)
+    html = asked(admin_client, MemoCard, "approve", card)
+    assert "Lima &lt;b&gt;\n\nsince 1535" in html
+    question = QuestionFactory.create(
+        stem="Where is Lima?", choices=["Chile", "Peru"], answer=2, explanation="On the Rímac.", needs_review=True
+    )
+    html = asked(admin_client, Question, "approve", question)
+    for text in ("Where is Lima?", "· Chile", "✓ Peru", "On the Rímac."):
+        assert text in html
