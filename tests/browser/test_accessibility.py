@@ -183,6 +183,8 @@ SHIFTS = """
 def test_nothing_moves_once_a_page_is_shown(page: Page, viewport: Any, sidebar: str) -> None:
     page.set_viewport_size(viewport)
     page.add_init_script(SHIFTS)
+    # On a slow machine the page is drawn while it comes.
+    page.context.new_cdp_session(page).send("Emulation.setCPUThrottlingRate", {"rate": 6})
     page.add_init_script(f"localStorage.setItem('django.admin.navSidebarIsOpen', '{sidebar}')")
     moved = {}
     for address in FORMS:
