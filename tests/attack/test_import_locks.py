@@ -121,8 +121,8 @@ def _import_while_they_rate(hub: OwnDatabase, tmp_path: Path, count: int) -> Non
     assert f"{count:,} changed" in said
     assert onlooker.seen == {0, count}
     waited = [answer for rater in raters for answer in rater.waited]
-    # A rating is stored as long as the card is approved, and from the import on it waits for review again. One that meets
-    # the import's locks on a slow machine is told to come back, and is not lost.
+    # A rating is stored as long as the card is approved, and from the import on it waits for review again. One that
+    # meets the import's locks on a slow machine is told to come back, and is not lost.
     answers = {status for status, _seconds in waited} - {httpx.codes.SERVICE_UNAVAILABLE}
     assert answers == {httpx.codes.OK, httpx.codes.CONFLICT}
     longest = max(waiting for _status, waiting in waited)
