@@ -53,7 +53,7 @@ def _kill_relays_under_load(hub: Installation, token: str, *, seconds: float, se
 
 
 def test_relays_killed_at_random_lose_nothing(hub_here: Installation, subscribe: Callable[..., str]) -> None:
-    _kill_relays_under_load(hub_here, subscribe(all_learners=True), seconds=8, seed=1)
+    _kill_relays_under_load(hub_here, subscribe(all_learners=True), seconds=4, seed=1)
 
 
 @pytest.mark.slow
