@@ -283,7 +283,7 @@ def test_what_stands_in_the_way_of_a_restore_is_said_and_nothing_is_touched(
     backed_up: tuple[OwnDatabase, Path],
 ) -> None:
     hub, directory = backed_up
-    assert "The database studyhub is not empty: it has 26 tables." in _sentence(hub, "restore", str(directory))
+    assert "The database studyhub is not empty: it has 28 tables." in _sentence(hub, "restore", str(directory))
     relay = hub.relay()
     refused = _sentence(hub, "restore", str(directory), "--replace")
     assert "the database studyhub is in use by 1 other session. Stop hub, relay and workers" in refused
