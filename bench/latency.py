@@ -19,7 +19,7 @@ print(create_subscriber(name="latency", all_learners=True)[1])
 AUTHOR = """
 import sys, time, uuid, django
 django.setup()
-from memocards.topics import create_topic
+from memocards.content.topics import create_topic
 for line in sys.stdin:
     create_topic(name=uuid.uuid4().hex)
     print(time.time(), flush=True)

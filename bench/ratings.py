@@ -12,8 +12,8 @@ from tests.process.processes import own_database, say
 
 PREPARE = """
 from django.contrib.auth import get_user_model
-from memocards.cards import create_card
-from memocards.topics import create_topic
+from memocards.content.cards import create_card
+from memocards.content.topics import create_topic
 from publish.subscribers import create_subscriber
 topic = create_topic(name="bench")
 for number in range({cards}):

@@ -9,11 +9,11 @@ from ninja import Query, Router, Schema
 from pydantic import Field
 
 from publish import feed
+from publish.authentication import SubscriberToken
 from publish.cursor import Cursor
 from publish.positions import WRITE, positions
 from publish.stream import LONGEST_WAIT_SECONDS, REQUEST_ID, page_body
 from publish.subscribers import Reader
-from studyhub.authentication import SubscriberToken
 from studyhub.problems import answer_for, problems
 
 feed_router = Router(auth=[SubscriberToken()], tags=["feed"])

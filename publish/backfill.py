@@ -7,10 +7,10 @@ from django.conf import settings
 from django.db import connection
 from django.db.models import Q
 
+from kit.transactions import in_transaction
 from publish.kinds import get_kind
 from publish.models import BackfillPosition
 from publish.services import insert_outbox_rows
-from publish.transactions import in_transaction
 
 
 class PublishingDisabled(RuntimeError):

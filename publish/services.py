@@ -19,10 +19,10 @@ from django.db import connection, models
 from django.db.models import Case, F, Q, Value, When
 from django.db.models.functions import Cast
 
+from kit.transactions import require_transaction
 from publish.keys import among
 from publish.kinds import KINDS, JsonBuildObject, Kind, get_kind
 from publish.models import PAYLOAD_LIMIT_BYTES, UNDECODABLE, RawJSONField
-from publish.transactions import require_transaction
 
 PrimaryKeyOrInstance = int | models.Model
 

@@ -2,10 +2,10 @@
 
 from collections.abc import Collection
 
+from kit.transactions import in_transaction
 from publish.kinds import KINDS
 from publish.models import SetAside
 from publish.services import enqueue_present_state
-from publish.transactions import in_transaction
 
 
 @in_transaction

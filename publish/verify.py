@@ -13,9 +13,9 @@ from enum import StrEnum
 from django.db import connection, transaction
 from django.db.models import Q
 
+from kit.transactions import in_transaction
 from publish.kinds import KINDS, Kind
 from publish.services import SOURCE_COLUMNS, enqueue_present_state, source_statement
-from publish.transactions import in_transaction
 
 PAGE_ROWS = 20_000
 

@@ -23,7 +23,7 @@ class StudyHubAdminSite(admin.AdminSite):
 
     def get_urls(self) -> list[URLPattern | URLResolver]:
         # Not before all apps are loaded.
-        from memocards.admin.desk import ReviewDesk
+        from memocards.admin.desk.pages import ReviewDesk
 
         return [
             path("review/", self.admin_view(ReviewDesk.as_view(site=self)), name="review"),
@@ -61,6 +61,6 @@ class StudyHubAdminSite(admin.AdminSite):
         return context
 
     def index(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> TemplateResponse:
-        from memocards.dashboard import figures_for
+        from memocards.admin.dashboard import figures_for
 
         return super().index(request, {"figures": figures_for(request.user), **(extra_context or {})})

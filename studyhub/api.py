@@ -5,8 +5,8 @@ from typing import Any
 from ninja import NinjaAPI
 from ninja.openapi.schema import OpenAPISchema
 
-from memocards.api import cards_router, questions_router, topics_router
-from memocards.learner_api import learner_router
+from memocards.rest.content import cards_router, questions_router, topics_router
+from memocards.rest.learning import learner_router
 from publish.api import feed_router
 from studyhub import problems
 

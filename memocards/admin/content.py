@@ -17,25 +17,25 @@ from django.utils.translation import gettext as now
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext
 
-from memocards import cards, questions, topics
-from memocards.admin.choosing import pin, user_id
-from memocards.admin.columns import leeches
-from memocards.admin.confirmation import Question as Asked
-from memocards.admin.confirmation import ask, at_stake, confirmed
+from kit.transactions import in_transaction
 from memocards.admin.editing import update_question
 from memocards.admin.explanations import ExplainedAdmin
 from memocards.admin.fields import LinesField, short
-from memocards.admin.filters import LiveStateFilter, LiveTopicFilter, ReviewStateFilter, StaffFilter
 from memocards.admin.forms import LIVE, MemoCardForm, QuestionForm
 from memocards.admin.importing import ImportingAdmin
-from memocards.admin.reviewing import SEEN, ReviewedAdmin
-from memocards.admin.soft_deletion import DROPPED, SoftDeleteAdmin
+from memocards.admin.lists.approving import SEEN, ReviewedAdmin
+from memocards.admin.lists.choosing import pin, user_id
+from memocards.admin.lists.columns import leeches
+from memocards.admin.lists.confirmation import Question as Asked
+from memocards.admin.lists.confirmation import ask, at_stake, confirmed
+from memocards.admin.lists.filters import LiveStateFilter, LiveTopicFilter, ReviewStateFilter, StaffFilter
+from memocards.admin.lists.soft_deletion import DROPPED, SoftDeleteAdmin
+from memocards.content import cards, questions, topics
 from memocards.errors import DomainError, TopicHasContent
 from memocards.explaining.requesting import request_explanations
 from memocards.importing.rows import Kind
-from memocards.leeches import LeechFilter
+from memocards.learning.leeches import LeechFilter
 from memocards.models import CardProgress, ExplanationStatus, MemoCard, Question, Topic
-from publish.transactions import in_transaction
 
 
 @admin.register(Topic)

@@ -7,11 +7,11 @@ from django.contrib.admin.widgets import AdminTextareaWidget, AdminTextInputWidg
 from django.db import models
 from django.http import HttpRequest, HttpResponse
 
-from memocards import questions
+from kit.transactions import in_transaction
 from memocards.admin.fields import ContentField
 from memocards.admin.forms import ServiceForm
+from memocards.content import questions
 from memocards.errors import DomainError
-from publish.transactions import in_transaction
 
 if TYPE_CHECKING:
     BaseAdmin = admin.ModelAdmin[Any]

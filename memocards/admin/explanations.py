@@ -10,7 +10,7 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext as now
 from django.utils.translation import gettext_lazy as _
 
-from memocards.admin.reviewing import ReviewedAdmin
+from memocards.admin.lists.approving import ReviewedAdmin
 from memocards.explaining.requesting import (
     LLM_HINT,
     endpoint_is_set,

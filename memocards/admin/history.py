@@ -10,7 +10,7 @@ from django.utils.html import format_html
 from django.utils.translation import gettext_lazy as _
 
 from memocards.admin.fields import short
-from memocards.admin.filters import StaffFilter
+from memocards.admin.lists.filters import StaffFilter
 from publish.admin import EstimatingPaginator, ReadOnlyAdmin
 
 

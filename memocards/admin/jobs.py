@@ -20,16 +20,16 @@ from django.utils.translation import ngettext
 from procrastinate.contrib.django import admin as _registered  # noqa: F401
 from procrastinate.contrib.django.models import ProcrastinateEvent, ProcrastinateJob
 
-from memocards.admin.choosing import pin, user_id
+from kit.transactions import in_transaction
 from memocards.admin.fields import short
+from memocards.admin.lists.choosing import pin, user_id
+from memocards.content.history import log_rows
 from memocards.errors import DomainError
 from memocards.explaining.requesting import TASK, request_explanations
 from memocards.explaining.work import ATTEMPTS
-from memocards.history import log_rows
 from memocards.models import ExplanationJob, Question
 from publish.admin import EstimatingPaginator, ReadOnlyAdmin
 from publish.moments import shown_moment
-from publish.transactions import in_transaction
 
 # Theirs needs inline styles, which our policy forbids, and knows nothing of questions.
 admin.site.unregister(ProcrastinateJob)

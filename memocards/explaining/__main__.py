@@ -32,8 +32,8 @@ def main() -> int:
     from django.db import InterfaceError, OperationalError
     from procrastinate.exceptions import ConnectorException
 
+    from kit.stopping import StopRequest
     from memocards.explaining.requesting import LLM_HINT, endpoint_is_set
-    from publish.stopping import StopRequest
 
     if not endpoint_is_set():
         print(LLM_HINT, file=sys.stderr)  # noqa: T201

@@ -15,11 +15,11 @@ from django.db import DataError, IntegrityError, connection
 from django.db.models import Max, Q
 from django.utils import timezone
 
+from kit.transactions import in_transaction
 from memocards.errors import Invalid
 from memocards.models import ExplanationStatus, Question
 from memocards.writing import save_valid
 from publish.services import enqueue_explanation_publish
-from publish.transactions import in_transaction
 
 from .asking import Content, NoAnswer, ask
 from .requesting import TASK, ask_for, content_of, defer, is_under_way, job_manager

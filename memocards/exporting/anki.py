@@ -19,10 +19,10 @@ import genanki
 from django.db.models import Exists, OuterRef, QuerySet
 from django.utils import timezone
 
-from memocards.exporting.anki_html import as_html, without_controls
 from memocards.exporting.anki_scheduling import write_scheduling
 from memocards.exporting.replacing import replacing
 from memocards.exporting.selection import AT_ONCE, cards_of
+from memocards.markup.to_html import as_html, without_controls
 from memocards.models import LearnerSettings, MemoCard, Topic
 
 # Drawn once. Anki knows a note type by its id, so these never change.

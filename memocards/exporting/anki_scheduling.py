@@ -14,9 +14,9 @@ from zoneinfo import ZoneInfo
 
 from django.utils import timezone
 
+from kit.scheduling import StudyClock
+from memocards.learning.rating import study_clock
 from memocards.models import CardProgress, LearnerSettings, Review, SchedulerName, Topic
-from memocards.rating import study_clock
-from memocards.scheduling import StudyClock
 
 _AT_ONCE: Final = 2_000
 _REVIEW_CARD: Final = 2

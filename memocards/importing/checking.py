@@ -12,9 +12,9 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from memocards.importing.decoding import has_surrogates, undecoded
-from memocards.importing.markup import TooIntricate, from_html, from_markdown
 from memocards.importing.rows import BadRow, CardRow, Item, Kind, Markup, QuestionRow, Record, Skipped
 from memocards.limits import TEXT_LIMIT
+from memocards.markup.from_html import TooIntricate, from_html, from_markdown
 
 _CONVERT: Final[Mapping[Markup, Callable[[str], tuple[str, list[str]]]]] = {
     Markup.MARKDOWN: from_markdown,

@@ -7,10 +7,11 @@ from typing import Any, ClassVar
 from django.contrib.auth import get_user_model
 from django.core.management.base import BaseCommand, CommandError
 
+from kit.progress import Progress
 from memocards.errors import DomainError
 from memocards.importing.apart import read_apart
-from memocards.importing.archives import MEBIBYTE
 from memocards.importing.decoding import known_encoding
+from memocards.importing.formats.archives import MEBIBYTE
 from memocards.importing.limits import LimitReached, Limits
 from memocards.importing.refusals import BadRows, TopicMissing, UnknownTopics
 from memocards.importing.reports import Report
@@ -18,7 +19,6 @@ from memocards.importing.rows import BadRow, Kind
 from memocards.importing.scratch import scratch_directory
 from memocards.importing.spool import Spool
 from memocards.importing.storing import preview, require_topic, store
-from publish.management.progress import Progress
 
 # Whoever runs commands may well give them more than a page gets; still, no file takes the machine.
 LIMITS = Limits(

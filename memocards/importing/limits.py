@@ -8,7 +8,7 @@ from typing import Final
 from django.utils.translation import gettext as _
 
 from memocards.errors import DomainError
-from memocards.importing.archives import MEBIBYTE
+from memocards.importing.formats.archives import MEBIBYTE
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from django.db import connection
 from django.utils.translation import gettext as _
 from psycopg import sql
 
-from memocards.importing.names import MADE_PATTERN, MADE_SQL, name_of
+from memocards.exchange.names import MADE_PATTERN, MADE_SQL, name_of
 from memocards.importing.reading import Format
 from memocards.importing.refusals import TopicMissing
 from memocards.importing.reports import Report

@@ -13,15 +13,15 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 from psycopg import sql
 
-from memocards.history import log_rows
+from kit.transactions import in_transaction
+from memocards.content.history import log_rows
+from memocards.content.topics import create_topic, require_open_topics
 from memocards.importing.refusals import BadRows, UnknownTopics
 from memocards.importing.reports import Difference, Preview, Report
 from memocards.importing.spool import Rows
 from memocards.importing.staging import Stage
 from memocards.importing.targets import TARGETS, Target
 from memocards.models import Topic
-from memocards.topics import create_topic, require_open_topics
-from publish.transactions import in_transaction
 
 _AT_ONCE: Final = 50_000
 

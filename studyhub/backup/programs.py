@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Mapping
 from pathlib import Path
 
-from publish.management.progress import Progress
+from kit.progress import Progress
 from studyhub.backup.errors import BackupError
 from studyhub.backup.manifest import DATABASE
 from studyhub.postgres_programs import Program, environment

@@ -14,8 +14,8 @@ from django.db.migrations.loader import MigrationLoader
 from django.db.migrations.recorder import MigrationRecorder
 
 import studyhub
+from kit.progress import Progress
 from publish.kinds import KINDS
-from publish.management.progress import Progress
 from publish.retention import new_feed_epoch
 from publish.verify import compare, one_snapshot
 from studyhub.backup import programs

@@ -10,7 +10,7 @@ from typing import Final
 from django.core.management.base import OutputWrapper
 
 import studyhub
-from publish.management.progress import Progress
+from kit.progress import Progress
 from studyhub.backup import programs
 from studyhub.backup.contents import Contents, contents, exported_snapshot
 from studyhub.backup.errors import BackupError

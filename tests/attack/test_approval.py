@@ -16,7 +16,7 @@ PASSWORD = "a long password of the test"
 SECONDS = 20
 PEOPLE = f"""
 from django.contrib.auth.models import Group, User
-from memocards.topics import create_topic
+from memocards.content.topics import create_topic
 from publish.subscribers import create_subscriber
 for name in ("author", "reviewer"):
     User.objects.create_user(name, password="{PASSWORD}", is_staff=True).groups.add(Group.objects.get(name=name))

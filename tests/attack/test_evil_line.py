@@ -14,10 +14,11 @@ import pytest
 from django.contrib.auth.models import User
 from django.core.management import call_command
 
-from memocards import cards, questions, rating, topics
+from kit.scheduling import Outcome
+from memocards.content import cards, questions, topics
 from memocards.errors import DomainError
+from memocards.learning import rating
 from memocards.models import Review
-from memocards.scheduling import Outcome
 from publish.relay import relay_batch
 from publish.subscribers import authenticate
 from tests.attack.evil_line import EvilLine

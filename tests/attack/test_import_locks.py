@@ -18,10 +18,10 @@ SECONDS = 2.0
 SCENE = """
 from django.contrib.auth.models import User
 from memocards.models import MemoCard
-from memocards.topics import create_topic
+from memocards.content.topics import create_topic
 from publish.services import enqueue_card_publish
 from publish.subscribers import create_subscriber
-from publish.transactions import in_transaction
+from kit.transactions import in_transaction
 topic = create_topic(name="World")
 @in_transaction
 def make():

@@ -21,7 +21,7 @@ GROWTH_MEBIBYTES = 24
 PASSWORD = "a-password-of-the-tests"
 SCENE = f"""
 from django.contrib.auth.models import Permission, User
-from memocards.topics import create_topic
+from memocards.content.topics import create_topic
 create_topic(name="World")
 may = Permission.objects.filter(codename__in=[f"{{verb}}_memocard" for verb in ("add", "change", "view")])
 for name in ("author", "another"):

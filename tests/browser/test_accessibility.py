@@ -10,7 +10,7 @@ from django.contrib.auth.models import User
 from django.urls import reverse
 from playwright.sync_api import Page, expect
 
-from memocards import cards
+from memocards.content import cards
 from memocards.models import MemoCard
 from tests.browser.conftest import Sitter, member_of_staff, reviewer
 from tests.browser.test_back_office import something_of_everything  # noqa: F401

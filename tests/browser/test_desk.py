@@ -9,9 +9,9 @@ from django.contrib.sessions.models import Session
 from django.utils import timezone
 from playwright.sync_api import Dialog, Page, expect
 
-from memocards import cards
+from memocards.content import cards
+from memocards.content.versions import versions_of
 from memocards.models import MemoCard
-from memocards.versions import versions_of
 from publish.models import PublishOutbox
 from tests.browser.conftest import Sitter, member_of_staff, reviewer
 from tests.factories import MemoCardFactory, QuestionFactory, TopicFactory, UserFactory

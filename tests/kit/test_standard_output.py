@@ -11,7 +11,7 @@ import pytest
 from django.conf import settings
 from django.db import connection
 
-from memocards.topics import create_topic
+from memocards.content.topics import create_topic
 from tests.factories import MemoCardFactory
 from tests.process.processes import CHECKOUT
 

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from memocards.versions import versions_of
+from memocards.content.versions import versions_of
 
 
 def read(*rows: Any) -> dict[str, Any]:

@@ -17,14 +17,15 @@ from django.utils import timezone
 from pytest_django.fixtures import Settings
 
 import memocards
-from memocards import cards, erasing, future_answers, questions, rating, rescheduling, sample, topics
+from kit.scheduling import Outcome
+from memocards.content import cards, questions, sample, topics
+from memocards.content.versions import versions_of
 from memocards.explaining import requesting
 from memocards.importing.reading import read
 from memocards.importing.storing import store
+from memocards.learning import erasing, future_answers, rating, rescheduling
+from memocards.learning.rating import Given
 from memocards.models import MemoCard, Question, Review, Topic
-from memocards.rating import Given
-from memocards.scheduling import Outcome
-from memocards.versions import versions_of
 from tests.factories import MemoCardFactory, QuestionFactory, TopicFactory, UserFactory
 from tests.memocards.outbox import forget, told, truth
 
@@ -37,24 +38,24 @@ Run = Callable[[], object]
 Situation = Callable[[], Run]
 
 # They call services, and write nothing themselves; or they write only who looks at what, which nobody publishes.
-PASSED_OVER = ("memocards.api", "memocards.learner_api", "memocards.admin", "memocards.review")
+PASSED_OVER = ("memocards.rest.content", "memocards.rest.learning", "memocards.admin", "memocards.content.approval")
 
 # Public, and no writers of what is published; or unsafe alone, and so run by those that are listed below.
 OTHERS = {
-    "memocards.topics.require_open_topics",
-    "memocards.topics.lock_with_topic",
-    "memocards.rating.lock_learner",
-    "memocards.rating.study_clock",
-    "memocards.rating.scheduler_of",
-    "memocards.rating.as_progress",
-    "memocards.rating.fill_row",
-    "memocards.rating.write_progress",
-    "memocards.rating.answers_by_card",
-    "memocards.rescheduling.outdated",
-    "memocards.rescheduling.schedulers_of",
-    "memocards.rescheduling.fold_rows",
-    "memocards.future_answers.answers_from_the_future",
-    "memocards.erasing.count_of",
+    "memocards.content.topics.require_open_topics",
+    "memocards.content.topics.lock_with_topic",
+    "memocards.learning.rating.lock_learner",
+    "memocards.learning.rating.study_clock",
+    "memocards.learning.rating.scheduler_of",
+    "memocards.learning.rating.as_progress",
+    "memocards.learning.rating.fill_row",
+    "memocards.learning.rating.write_progress",
+    "memocards.learning.rating.answers_by_card",
+    "memocards.learning.rescheduling.outdated",
+    "memocards.learning.rescheduling.schedulers_of",
+    "memocards.learning.rescheduling.fold_rows",
+    "memocards.learning.future_answers.answers_from_the_future",
+    "memocards.learning.erasing.count_of",
     "memocards.explaining.requesting.endpoint_is_set",
     "memocards.explaining.requesting.content_of",
     "memocards.explaining.requesting.is_under_way",
@@ -66,12 +67,12 @@ OTHERS = {
     # Needs an endpoint to ask: see test_explaining.py.
     "memocards.explaining.work.explain",
     "memocards.explaining.work.retry_stalled",
-    "memocards.study_settings.read_settings",
-    "memocards.study_settings.change_settings",
+    "memocards.learning.learners.read_settings",
+    "memocards.learning.learners.change_settings",
     "memocards.importing.storing.preview",
     "memocards.importing.storing.require_topic",
-    "memocards.sample.topic_files",
-    "memocards.sample.create_demo_users",
+    "memocards.content.sample.topic_files",
+    "memocards.content.sample.create_demo_users",
 }
 
 
@@ -188,57 +189,59 @@ def value(given: Any) -> Callable[[], Any]:
 SENT_BACK: dict[str, Any] = {"needs_review": True, "sent_back_at": LONG_AGO, "sent_back_reason": "Wrong."}
 
 SITUATIONS: dict[str, Situation] = {
-    "memocards.topics.create_topic": service(topics.create_topic, name=value("Rivers")),
-    "memocards.topics.update_topic": service(
+    "memocards.content.topics.create_topic": service(topics.create_topic, name=value("Rivers")),
+    "memocards.content.topics.update_topic": service(
         topics.update_topic, topic_id=key_of(topic), changes=value({"name": "Lakes"})
     ),
-    "memocards.topics.delete_topic": service(
+    "memocards.content.topics.delete_topic": service(
         topics.delete_topic, topic_id=key_of(full_topic, deleted=False), cascade=value(True)
     ),
-    "memocards.topics.restore_topic": service(topics.restore_topic, topic_id=key_of(full_topic, deleted=True)),
-    "memocards.questions.create_question": service(
+    "memocards.content.topics.restore_topic": service(topics.restore_topic, topic_id=key_of(full_topic, deleted=True)),
+    "memocards.content.questions.create_question": service(
         questions.create_question,
         topic_id=key_of(topic),
         stem=value("Which?"),
         choices=value(["a", "b"]),
         answer=value(1),
     ),
-    "memocards.questions.update_question": service(
+    "memocards.content.questions.update_question": service(
         questions.update_question, question_id=key_of(question), changes=value({"answer": 2})
     ),
-    "memocards.questions.set_explanation": service(
+    "memocards.content.questions.set_explanation": service(
         questions.set_explanation, question_id=key_of(question), body=value("For another reason.")
     ),
-    "memocards.questions.clear_explanation": service(questions.clear_explanation, question_id=key_of(question)),
-    "memocards.questions.approve_questions": service(
+    "memocards.content.questions.clear_explanation": service(questions.clear_explanation, question_id=key_of(question)),
+    "memocards.content.questions.approve_questions": service(
         questions.approve_questions, versions=versions_made(question, needs_review=True), reviewer_id=value(None)
     ),
-    "memocards.questions.unapprove_questions": service(questions.unapprove_questions, question_ids=keys_of(question)),
-    "memocards.questions.delete_questions": service(questions.delete_questions, question_ids=keys_of(question)),
-    "memocards.questions.restore_questions": service(
+    "memocards.content.questions.unapprove_questions": service(
+        questions.unapprove_questions, question_ids=keys_of(question)
+    ),
+    "memocards.content.questions.delete_questions": service(questions.delete_questions, question_ids=keys_of(question)),
+    "memocards.content.questions.restore_questions": service(
         questions.restore_questions, question_ids=keys_of(question, deleted_at=LONG_AGO)
     ),
-    "memocards.cards.create_card": service(
+    "memocards.content.cards.create_card": service(
         cards.create_card,
         topic_id=key_of(topic),
         front=value("Front"),
         back=value("Back"),
         needs_review=value(False),
     ),
-    "memocards.cards.update_card": moved_card,
-    "memocards.cards.approve_cards": service(
+    "memocards.content.cards.update_card": moved_card,
+    "memocards.content.cards.approve_cards": service(
         cards.approve_cards, versions=versions_made(card, needs_review=True), reviewer_id=value(None)
     ),
-    "memocards.cards.unapprove_cards": service(cards.unapprove_cards, card_ids=keys_of(card)),
-    "memocards.cards.delete_cards": service(cards.delete_cards, card_ids=keys_of(card)),
-    "memocards.cards.restore_cards": service(cards.restore_cards, card_ids=keys_of(card, deleted_at=LONG_AGO)),
-    "memocards.questions.send_back_questions": service(
+    "memocards.content.cards.unapprove_cards": service(cards.unapprove_cards, card_ids=keys_of(card)),
+    "memocards.content.cards.delete_cards": service(cards.delete_cards, card_ids=keys_of(card)),
+    "memocards.content.cards.restore_cards": service(cards.restore_cards, card_ids=keys_of(card, deleted_at=LONG_AGO)),
+    "memocards.content.questions.send_back_questions": service(
         questions.send_back_questions, question_ids=keys_of(question), reason=value("Wrong."), reviewer_id=value(None)
     ),
-    "memocards.questions.take_back_questions": service(
+    "memocards.content.questions.take_back_questions": service(
         questions.take_back_questions, question_ids=keys_of(question, **SENT_BACK)
     ),
-    "memocards.questions.move_questions": service(
+    "memocards.content.questions.move_questions": service(
         questions.move_questions, question_ids=keys_of(question), topic_id=key_of(topic)
     ),
     "memocards.explaining.requesting.request_explanation": service(
@@ -247,29 +250,29 @@ SITUATIONS: dict[str, Situation] = {
     "memocards.explaining.requesting.request_explanations": service(
         requesting.request_explanations, question_ids=keys_of(QuestionFactory.create)
     ),
-    "memocards.cards.send_back_cards": service(
+    "memocards.content.cards.send_back_cards": service(
         cards.send_back_cards, card_ids=keys_of(card), reason=value("Wrong."), reviewer_id=value(None)
     ),
-    "memocards.cards.take_back_cards": service(cards.take_back_cards, card_ids=keys_of(card, **SENT_BACK)),
-    "memocards.cards.move_cards": moved_cards,
-    "memocards.cards.tag_cards": service(
+    "memocards.content.cards.take_back_cards": service(cards.take_back_cards, card_ids=keys_of(card, **SENT_BACK)),
+    "memocards.content.cards.move_cards": moved_cards,
+    "memocards.content.cards.tag_cards": service(
         cards.tag_cards, card_ids=keys_of(card, tags=["old"]), add=value(["new"]), remove=value(["old"])
     ),
-    "memocards.rating.rate_card": second_answer,
-    "memocards.rating.rate_cards": answers_made_offline,
-    "memocards.rating.undo_review": undone_answer,
-    "memocards.rescheduling.reschedule_page": rescheduled,
-    "memocards.future_answers.bring_back": brought_back,
-    "memocards.erasing.erase_learner": erased_learner,
+    "memocards.learning.rating.rate_card": second_answer,
+    "memocards.learning.rating.rate_cards": answers_made_offline,
+    "memocards.learning.rating.undo_review": undone_answer,
+    "memocards.learning.rescheduling.reschedule_page": rescheduled,
+    "memocards.learning.future_answers.bring_back": brought_back,
+    "memocards.learning.erasing.erase_learner": erased_learner,
     "memocards.importing.storing.store": imported,
-    "memocards.sample.load_topic": service(sample.load_topic, sample=lambda: next(sample.topic_files())),
+    "memocards.content.sample.load_topic": service(sample.load_topic, sample=lambda: next(sample.topic_files())),
 }
 
 
 # What they change is not visible to viewers, before as after.
 OUT_OF_SIGHT = {
-    "memocards.questions.take_back_questions",
-    "memocards.cards.take_back_cards",
+    "memocards.content.questions.take_back_questions",
+    "memocards.content.cards.take_back_cards",
     "memocards.explaining.requesting.request_explanation",
     "memocards.explaining.requesting.request_explanations",
 }

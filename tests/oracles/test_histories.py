@@ -19,11 +19,12 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule, run_state_machine_as_test
 
-from memocards import cards, questions, rating, topics
+from kit.scheduling import Outcome
+from memocards.content import cards, questions, topics
+from memocards.content.versions import versions_of
 from memocards.errors import DomainError
+from memocards.learning import rating
 from memocards.models import CardProgress, MemoCard, Question, Review, Topic
-from memocards.scheduling import Outcome
-from memocards.versions import versions_of
 from publish.backfill import backfill_page
 from publish.kinds import KINDS
 from publish.models import PublishedItem

@@ -10,7 +10,7 @@ import psycopg
 import pytest
 from django.db import connection, transaction
 
-from memocards import cards, topics
+from memocards.content import cards, topics
 from publish import relay
 from publish.models import PublishedItem, PublishOutbox
 from publish.relay import Relay

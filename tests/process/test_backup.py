@@ -43,7 +43,7 @@ from django.contrib.auth.models import User
 from django.utils import timezone
 from memocards import rating
 from memocards.models import MemoCard
-from memocards.scheduling import Outcome
+from kit.scheduling import Outcome
 for _ in range({number}):
     rating.rate_card(
         learner_id=User.objects.get(username="learner").pk, card_id=MemoCard.objects.earliest("pk").pk,

@@ -13,9 +13,9 @@ from django.contrib.auth.models import User
 from django.db import connection, transaction
 from django.utils import timezone
 
-from memocards import cards, topics
+from kit.scheduling import Outcome
+from memocards.content import cards, topics
 from memocards.models import MemoCard, Review
-from memocards.scheduling import Outcome
 from publish.backfill import backfill_page
 from publish.models import PublishedItem, SetAside
 from publish.news import APPLICATION_NAME

@@ -17,7 +17,7 @@ import httpx
 import pytest
 from django.db import connection
 
-from memocards.topics import create_topic
+from memocards.content.topics import create_topic
 from tests.process.processes import CHECKOUT, Installation, Process, free_port, processes_marked, wait_until
 
 HUB_AND_RELAY = ("hub", "relay")

@@ -8,7 +8,7 @@ import psycopg
 import pytest
 from django.db import connection
 
-from memocards import cards, topics
+from memocards.content import cards, topics
 from publish.models import FeedState, PublishedItem, PublishOutbox
 from publish.relay import outbox_is_empty, relay_batch
 from tests.process.consuming import Consuming

@@ -12,10 +12,11 @@ from django.core.management import call_command
 from django.db import connection, transaction
 from django.db.models import F, Q
 
-from memocards import cards, rating, topics
-from memocards.erasing import erase_learner
+from kit.scheduling import Outcome
+from memocards.content import cards, topics
+from memocards.learning import rating
+from memocards.learning.erasing import erase_learner
 from memocards.models import CardProgress, MemoCard, Review
-from memocards.scheduling import Outcome
 from publish.backfill import backfill_page
 from publish.kinds import KINDS
 from publish.relay import relay_batch

@@ -76,7 +76,7 @@ def make_content() -> Content:
     """Topics, questions, approved cards and learners; enqueued, as everything that services write."""
     from django.contrib.auth.models import User
 
-    from memocards import cards, questions, topics
+    from memocards.content import cards, questions, topics
 
     run = uuid.uuid4().hex[:8]
     content = Content(topics=[topics.create_topic(name=f"Topic {run} {number}").pk for number in range(3)])
@@ -96,7 +96,7 @@ class Writer:
     """One thread's worth of writing. Three of its cards are edited by nobody else."""
 
     def __init__(self, content: Content, *, seed: int, longest_hold: float = 0.03) -> None:
-        from memocards import cards
+        from memocards.content import cards
 
         self.content = content
         self.random = random.Random(seed)
@@ -141,8 +141,8 @@ class Writer:
         self.random.choice(actions)()
 
     def _edit_own(self) -> None:
-        from memocards import cards
-        from publish.transactions import in_transaction
+        from kit.transactions import in_transaction
+        from memocards.content import cards
 
         key = self.random.choice(self.own)
         version = self.written.tried[key] = self.written.tried[key] + 1
@@ -156,10 +156,10 @@ class Writer:
         self.written.confirmed[key] = version
 
     def _change_many(self) -> None:
-        from memocards import cards
+        from kit.transactions import in_transaction
+        from memocards.content import cards
+        from memocards.content.versions import versions_of
         from memocards.models import MemoCard
-        from memocards.versions import versions_of
-        from publish.transactions import in_transaction
 
         keys = self.random.sample(self.content.cards, 5)
         change = self.random.choice(["approve", "approve", "unapprove", "delete", "restore", "restore"])
@@ -175,7 +175,7 @@ class Writer:
         change_and_hold()
 
     def _create(self) -> None:
-        from memocards import cards
+        from memocards.content import cards
 
         card = cards.create_card(
             topic_id=self.random.choice(self.content.topics), front="new:0", back="B", needs_review=False
@@ -183,7 +183,7 @@ class Writer:
         self.written.created.append(card.pk)
 
     def _explain(self) -> None:
-        from memocards import questions
+        from memocards.content import questions
 
         key = self.random.choice(self.content.questions)
         if self.random.random() < 0.3:
@@ -194,8 +194,8 @@ class Writer:
     def _rate(self) -> None:
         from django.utils import timezone
 
-        from memocards import rating
-        from memocards.scheduling import Outcome
+        from kit.scheduling import Outcome
+        from memocards.learning import rating
 
         rating.rate_card(
             learner_id=self.random.choice(self.content.learners),
@@ -206,7 +206,7 @@ class Writer:
         )
 
     def _undo(self) -> None:
-        from memocards import rating
+        from memocards.learning import rating
 
         rating.undo_review(
             learner_id=self.random.choice(self.content.learners), card_id=self.random.choice(self.content.cards)
@@ -214,7 +214,7 @@ class Writer:
 
     def _cascade(self) -> None:
         """A topic of the writer's own: made, filled, deleted with its content, perhaps restored."""
-        from memocards import cards, topics
+        from memocards.content import cards, topics
 
         topic = topics.create_topic(name=f"Short-lived {uuid.uuid4().hex}")
         for number in range(3):
@@ -226,7 +226,7 @@ class Writer:
     def _change_mind(self) -> None:
         from django.db import transaction
 
-        from memocards import cards
+        from memocards.content import cards
 
         with transaction.atomic():
             cards.update_card(card_id=self.random.choice(self.own), changes={"front": "own:999999999"})

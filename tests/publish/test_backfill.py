@@ -9,10 +9,10 @@ import pytest
 from django.db import connection, transaction
 from django.utils import timezone
 
-from memocards import cards
+from memocards.content import cards
+from memocards.content.versions import versions_of
 from memocards.errors import ChangedSince, Conflict
 from memocards.models import MemoCard
-from memocards.versions import versions_of
 from publish import backfill
 from publish.backfill import Page, PublishingDisabled, backfill_page
 from publish.kinds import KINDS, UnknownKind

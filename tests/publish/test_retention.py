@@ -7,7 +7,8 @@ from django.core.management import CommandError, call_command
 from django.db import connection
 from django.utils import timezone
 
-from memocards import cards
+from kit.transactions import in_transaction
+from memocards.content import cards
 from publish import feed
 from publish.cursor import CursorExpired
 from publish.models import FeedState, PublishedItem
@@ -15,7 +16,6 @@ from publish.relay import Batch
 from publish.retention import new_feed_epoch, prune_tombstones
 from publish.services import enqueue_card_publish
 from publish.subscribers import Reader
-from publish.transactions import in_transaction
 from tests.factories import MemoCardFactory
 
 pytestmark = pytest.mark.django_db(transaction=True)

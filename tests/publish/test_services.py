@@ -10,6 +10,7 @@ import psycopg
 import pytest
 from django.db import connection, transaction
 
+from kit.transactions import TransactionRequired
 from memocards.models import CardProgress, MemoCard, Topic
 from publish.backfill import backfill_page
 from publish.kinds import KINDS, UnknownKind
@@ -24,7 +25,6 @@ from publish.services import (
     enqueue_tombstone_publish,
     enqueue_topic_publish,
 )
-from publish.transactions import TransactionRequired
 from tests.factories import (
     CardProgressFactory,
     MemoCardFactory,

@@ -3,14 +3,14 @@ from collections.abc import Iterator
 import pytest
 from django.db import connection
 
-from memocards import cards
+from kit.transactions import in_transaction
+from memocards.content import cards
 from memocards.models import MemoCard
 from publish.models import PublishedItem, PublishOutbox, SetAside
 from publish.relay import Relay
 from publish.services import enqueue_card_publish
 from publish.setting_aside import requeue
 from publish.status import publish_status
-from publish.transactions import in_transaction
 from tests.factories import MemoCardFactory
 
 pytestmark = pytest.mark.django_db(transaction=True)

@@ -7,13 +7,13 @@ import pytest
 from django.core.management import CommandError, call_command
 from django.db import connection
 
-from memocards import cards, questions
+from kit.transactions import in_transaction
+from memocards.content import cards, questions
 from memocards.models import CardProgress, MemoCard, Question
 from publish.kinds import KINDS
 from publish.models import PublishedItem, PublishOutbox
 from publish.relay import Batch
 from publish.services import enqueue_card_publish, enqueue_topic_publish
-from publish.transactions import in_transaction
 from publish.verify import Drift, Problem, compare, one_snapshot, repair
 from tests.factories import CardProgressFactory, MemoCardFactory, PublishedItemFactory, QuestionFactory
 

@@ -27,8 +27,8 @@ from django.urls import reverse
 from django.utils import timezone
 from django.utils.translation import override
 
-from memocards import topics
 from memocards.admin.importing import line, work
+from memocards.content import topics
 from memocards.explaining.requesting import request_explanations
 from memocards.importing.columns import CARD_NAMES, QUESTION_NAMES
 from memocards.models import ExplanationStatus, LearnerSettings, MemoCard, Question, Topic
@@ -45,7 +45,7 @@ from tests.factories import (
     TopicFactory,
     UserFactory,
 )
-from tests.memocards.test_admin import Form, list_of, page_of
+from tests.memocards.admin.test_content import Form, list_of, page_of
 from tests.studyhub.visible import VisibleText, latin_words
 
 # A refusal rolls back the request's own transaction, which must not be the test's.

@@ -121,7 +121,7 @@ def test_a_page_that_failed_says_where_to_look(monkeypatch: pytest.MonkeyPatch) 
     def fail(*args: object) -> None:
         raise RuntimeError("broken")
 
-    monkeypatch.setattr("memocards.dashboard.figures_for", fail)
+    monkeypatch.setattr("memocards.admin.dashboard.figures_for", fail)
     client = Client(raise_request_exception=False)
     client.force_login(UserFactory.create(is_staff=True))
     answer = client.get("/admin/")

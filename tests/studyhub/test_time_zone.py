@@ -17,7 +17,7 @@ from django.utils.translation import override
 from publish.moments import shown_age, shown_moment
 from studyhub.time_zone import COOKIE, FIELD
 from tests.factories import LearnerSettingsFactory, ReviewFactory, UserFactory
-from tests.memocards.test_admin import Form, list_of, page_of
+from tests.memocards.admin.test_content import Form, list_of, page_of
 from tests.studyhub.test_korean import EVERY_ADMIN, korean_groups, pages_of, rows  # noqa: F401
 from tests.studyhub.visible import VisibleText
 

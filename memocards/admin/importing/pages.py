@@ -11,11 +11,11 @@ from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 from django.views.decorators.http import require_POST
 
-from memocards.admin.choosing import user_id
 from memocards.admin.importing import line
 from memocards.admin.importing.forms import AnswerForm, FileForm
 from memocards.admin.importing.outcome import Outcome
 from memocards.admin.importing.uploads import MOST_OPEN, Status, Upload, room_for_another, uploads_of
+from memocards.admin.lists.choosing import user_id
 from memocards.importing.rows import Kind
 
 if TYPE_CHECKING:

@@ -10,13 +10,14 @@ from django.db import OperationalError
 from django.utils import translation
 from django.utils.translation import gettext as _
 
+from kit.transactions import in_transaction
 from memocards.admin.importing.forms import Plan
 from memocards.admin.importing.line import next_in_line
 from memocards.admin.importing.outcome import MOST_SHOWN, Outcome
 from memocards.admin.importing.uploads import Status, Upload
 from memocards.errors import DomainError
 from memocards.importing.apart import read_apart
-from memocards.importing.archives import MEBIBYTE
+from memocards.importing.formats.archives import MEBIBYTE
 from memocards.importing.limits import LimitReached, Limits
 from memocards.importing.refusals import UnknownTopics
 from memocards.importing.reports import Report
@@ -24,7 +25,6 @@ from memocards.importing.rows import Kind
 from memocards.importing.spool import Spool
 from memocards.importing.storing import preview, store
 from memocards.models import Topic
-from publish.transactions import in_transaction
 
 logger = logging.getLogger("memocards.importing")
 

@@ -4,7 +4,7 @@ from typing import Any
 from django.contrib.auth import get_user_model
 from django.core.management.base import BaseCommand
 
-from memocards.future_answers import answers_from_the_future, bring_back
+from memocards.learning.future_answers import answers_from_the_future, bring_back
 
 
 class Command(BaseCommand):

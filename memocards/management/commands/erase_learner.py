@@ -6,7 +6,7 @@ from django.conf import settings
 from django.contrib.auth import get_user_model
 from django.core.management.base import BaseCommand, CommandError
 
-from memocards.erasing import count_of, erase_learner
+from memocards.learning.erasing import count_of, erase_learner
 
 
 class Command(BaseCommand):

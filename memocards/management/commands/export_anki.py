@@ -5,10 +5,10 @@ from typing import Any
 from django.contrib.auth import get_user_model
 from django.core.management.base import BaseCommand, CommandError
 
+from kit.progress import Progress
 from memocards.errors import DomainError
 from memocards.exporting import export_anki, live_topics
 from memocards.models import LearnerSettings
-from publish.management.progress import Progress
 
 
 class Command(BaseCommand):

@@ -6,10 +6,10 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
+from kit.progress import Progress
 from memocards.errors import DomainError
 from memocards.exporting import CONTENT_FORMATS, export_content, live_topics, replacing
 from memocards.models import Topic
-from publish.management.progress import Progress
 
 
 class Command(BaseCommand):

@@ -3,7 +3,7 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import BaseCommand
 
-from memocards.sample import create_demo_users, load_topic, topic_files
+from memocards.content.sample import create_demo_users, load_topic, topic_files
 
 
 class Command(BaseCommand):

@@ -4,11 +4,11 @@ from typing import Any
 from django.contrib.auth import get_user_model
 from django.core.management.base import BaseCommand, CommandError
 
+from kit.arguments import positive
+from kit.progress import Progress
+from kit.stopping import StopRequest
+from memocards.learning.rescheduling import outdated, reschedule_page
 from memocards.models import Topic
-from memocards.rescheduling import outdated, reschedule_page
-from publish.management.arguments import positive
-from publish.management.progress import Progress
-from publish.stopping import StopRequest
 
 
 class Command(BaseCommand):

@@ -5,11 +5,11 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
+from kit.arguments import not_negative, positive
+from kit.progress import Progress
+from kit.stopping import StopRequest
 from publish import backfill
 from publish.kinds import KINDS
-from publish.management.arguments import not_negative, positive
-from publish.management.progress import Progress
-from publish.stopping import StopRequest
 
 _SECONDS_BETWEEN_LOOKS = 0.2
 

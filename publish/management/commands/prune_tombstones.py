@@ -5,10 +5,10 @@ from typing import Any
 from django.core.management.base import BaseCommand
 from django.utils import timezone
 
-from publish.management.arguments import not_negative
-from publish.management.progress import Progress
+from kit.arguments import not_negative
+from kit.progress import Progress
+from kit.stopping import StopRequest
 from publish.retention import prune_tombstones
-from publish.stopping import StopRequest
 
 
 class Command(BaseCommand):

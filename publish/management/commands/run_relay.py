@@ -7,10 +7,10 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError
 from django.db import InterfaceError, OperationalError, connection
 
+from kit.arguments import positive, seconds
+from kit.stopping import StopRequest
 from publish.heartbeat import Heart
-from publish.management.arguments import positive, seconds
 from publish.relay import Batch, FeedLocked, Relay
-from publish.stopping import StopRequest
 
 logger = logging.getLogger(__name__)
 

@@ -7,8 +7,8 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
+from kit.progress import Progress
 from publish.kinds import KINDS
-from publish.management.progress import Progress
 from publish.verify import Drift, Problem, compare, one_snapshot, repair
 
 REPAIR_ROWS = 1000

@@ -15,7 +15,7 @@ import pytest
 from django.utils import translation
 
 from memocards.importing.apart import read_apart
-from memocards.importing.archives import MEBIBYTE
+from memocards.importing.formats.archives import MEBIBYTE
 from memocards.importing.limits import LimitReached, Limits
 from memocards.importing.reading import read
 from memocards.importing.refusals import UnreadableFile

@@ -13,15 +13,16 @@ from typing import Any
 import pytest
 from django.conf import settings
 
-from memocards.importing import anki_collection, xlsx
-from memocards.importing.anki_templates import LONGEST_SIDE, Template, TooLong
-from memocards.importing.archives import MEBIBYTE
 from memocards.importing.decoding import known_encoding
-from memocards.importing.markup import from_html
+from memocards.importing.formats import xlsx
+from memocards.importing.formats.anki import collection as anki_collection
+from memocards.importing.formats.anki.templates import LONGEST_SIDE, Template, TooLong
+from memocards.importing.formats.archives import MEBIBYTE
 from memocards.importing.reading import read
 from memocards.importing.refusals import UnreadableFile
 from memocards.importing.reports import Report, printable
 from memocards.importing.rows import BadRow, Kind, Skipped
+from memocards.markup.from_html import from_html
 from tests.memocards.importing.files import (
     PLAIN_TYPE,
     bad,
@@ -329,8 +330,8 @@ def test_a_card_that_takes_too_long_is_one_bad_row(tmp_path: Path) -> None:
 )
 def test_no_text_takes_minutes(call: str) -> None:
     in_time(
-        "from memocards.importing.markup import from_html, from_markdown\n"
-        "from memocards.importing.anki_templates import Template, answer_only, cloze\n" + call
+        "from memocards.markup.from_html import from_html, from_markdown\n"
+        "from memocards.importing.formats.anki.templates import Template, answer_only, cloze\n" + call
     )
 
 

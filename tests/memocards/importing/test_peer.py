@@ -14,15 +14,15 @@ from uuid import uuid4
 import pytest
 from django.utils import timezone
 
-from memocards import rating
+from kit.scheduling import Outcome, StudyClock
 from memocards.exporting import export_anki
 from memocards.exporting.anki import guid_of
-from memocards.exporting.anki_html import as_html
 from memocards.importing.reading import read
 from memocards.importing.rows import Kind
 from memocards.importing.storing import preview, store
+from memocards.learning import rating
+from memocards.markup.to_html import as_html
 from memocards.models import CardProgress, LearnerSettings, MemoCard, Review
-from memocards.scheduling import Outcome, StudyClock
 from tests.factories import LearnerSettingsFactory, MemoCardFactory, TopicFactory
 from tests.memocards.importing.files import bad, cards, items, skipped
 

@@ -12,8 +12,8 @@ from django.db.models import F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from memocards.exchange.names import name_of
 from memocards.exporting import CONTENT_FORMATS, export_anki, export_content
-from memocards.importing.names import name_of
 from memocards.importing.reading import Reading, read
 from memocards.importing.rows import Kind
 from memocards.importing.storing import preview, store

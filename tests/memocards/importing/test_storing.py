@@ -10,14 +10,14 @@ import pytest
 from django.db import connection, transaction
 from django.test.utils import CaptureQueriesContext
 
-from memocards import cards as services
-from memocards import questions as question_services
+from memocards.content import cards as services
+from memocards.content import questions as question_services
+from memocards.content.versions import versions_of
 from memocards.importing.reading import Reading, read
 from memocards.importing.refusals import BadRows, TopicMissing, UnknownTopics, UnreadableFile
 from memocards.importing.rows import Kind
 from memocards.importing.storing import preview, store
 from memocards.models import CardProgress, MemoCard, Question, Review, Topic
-from memocards.versions import versions_of
 from publish.models import PublishOutbox
 from tests.factories import (
     CardProgressFactory,

@@ -1,0 +1,79 @@
+"""Sample content: real facts, written for StudyHub, and demo users to look at them with."""
+
+import json
+import os
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from django.contrib.auth import get_user_model
+from django.contrib.auth.models import Group
+
+from kit.transactions import in_transaction
+from memocards.content import cards, questions, topics
+from memocards.models import Topic
+
+CONTENT = Path(__file__).parent / "sample_content"
+
+# Username → is superuser, group. Whoever is one of these is staff.
+DEMO_USERS: dict[str, tuple[bool, str]] = {
+    "admin": (True, ""),
+    "author": (False, "author"),
+    "reviewer": (False, "reviewer"),
+    "learner": (False, ""),
+}
+
+
+def topic_files() -> Iterator[dict[str, Any]]:
+    """The sample topics, each with its questions and cards."""
+    for path in sorted(CONTENT.glob("*.json")):
+        yield json.loads(path.read_text(encoding="utf-8"))
+
+
+@in_transaction
+def load_topic(sample: dict[str, Any]) -> tuple[int, int] | None:
+    """One topic with all its content. Returns (questions, cards), or None where a topic has the name already."""
+    if Topic.objects.filter(name=sample["name"]).exists():
+        return None
+    topic = topics.create_topic(name=sample["name"], description=sample["description"], position=sample["position"])
+    question_ids: dict[str, int] = {}
+    for entry in sample["questions"]:
+        question = questions.create_question(
+            topic_id=topic.pk,
+            explain=False,
+            **{name: entry[name] for name in ("stem", "choices", "answer", "source", "external_id", "needs_review")},
+        )
+        questions.set_explanation(question_id=question.pk, body=entry["explanation"])
+        question_ids[entry["external_id"]] = question.pk
+    for entry in sample["cards"]:
+        cards.create_card(
+            topic_id=topic.pk,
+            question_id=question_ids.get(entry.get("question", "")),
+            **{name: entry[name] for name in ("front", "back", "tags", "external_id", "needs_review")},
+        )
+    return len(sample["questions"]), len(sample["cards"])
+
+
+@in_transaction
+def create_demo_users(logins: Path) -> list[str]:
+    """Those of the demo users that do not exist, with random passwords, which are added to the file `logins`.
+
+    Returns lines of "username password" for those made now.
+    """
+    users = get_user_model()
+    lines: list[str] = []
+    for username, (is_superuser, group) in DEMO_USERS.items():
+        if users._default_manager.filter(username=username).exists():
+            continue
+        password = secrets.token_urlsafe(9)
+        user = users._default_manager.create_user(
+            username=username, password=password, is_superuser=is_superuser, is_staff=is_superuser or bool(group)
+        )
+        user.groups.set(Group.objects.filter(name=group))
+        lines.append(f"{username:<9} {password}")
+    if lines:
+        logins.parent.mkdir(parents=True, exist_ok=True)
+        with os.fdopen(os.open(logins, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "w") as file:
+            file.write("".join(f"{line}\n" for line in lines))
+    return lines
