@@ -4,17 +4,25 @@ from typing import Any
 
 from ninja import NinjaAPI
 from ninja.openapi.schema import OpenAPISchema
+from ninja.operation import Operation
 
 from memocards.rest.content import cards_router, questions_router, topics_router
 from memocards.rest.learning import learner_router
 from publish.api import feed_router
 from studyhub import problems
 
+# By these prefixes generated clients know the operations, wherever their views stand.
+_OPERATIONS = {"memocards.rest.content": "memocards_api", "memocards.rest.learning": "memocards_learner_api"}
 _PROBLEM = {"$ref": "#/components/schemas/Problem"}
 
 
 class StudyHubAPI(NinjaAPI):
     """NinjaAPI, whose document says that errors are problem+json, and what a body or its sender may run into."""
+
+    def get_openapi_operation_id(self, operation: Operation) -> str:
+        view = operation.view_func
+        module = _OPERATIONS.get(view.__module__, view.__module__.replace(".", "_"))
+        return f"{module}_{view.__name__}"
 
     def get_openapi_schema(self, **options: Any) -> OpenAPISchema:
         document = super().get_openapi_schema(**options)
