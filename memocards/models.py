@@ -193,6 +193,8 @@ class ReviewedModel(models.Model):
         verbose_name=_("reviewed by"),
     )
     reviewed_at = models.DateTimeField(_("reviewed at"), null=True, blank=True, editable=False)
+    # What a learner answered offline before this moment still counts.
+    unapproved_at = models.DateTimeField(_("un-approved at"), null=True, blank=True, editable=False)
     # Sent back: it waits for its author, not for a reviewer. The next edit puts it into the pile again.
     sent_back_at = models.DateTimeField(_("sent back at"), null=True, blank=True, editable=False)
     sent_back_by = models.ForeignKey(
@@ -367,8 +369,6 @@ class MemoCard(ReviewedModel):
         help_text=_("The name under which an import knows this row."),
     )
     needs_review = models.BooleanField(_("waits for review"), default=True)
-    # A review that a learner made offline before this moment still counts.
-    unapproved_at = models.DateTimeField(_("un-approved at"), null=True, blank=True, editable=False)
     deleted_at = models.DateTimeField(_("deleted at"), null=True, blank=True, editable=False)
     created_at = models.DateTimeField(_("created at"), db_default=Now(), editable=False)
     updated_at = models.DateTimeField(_("updated at"), auto_now=True)

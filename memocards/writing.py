@@ -36,14 +36,6 @@ def share_rows(model: type[M], keys: Collection[int]) -> list[M]:
     return list(model._base_manager.raw(f"{sql} FOR SHARE", params))
 
 
-def change_rows(model: type[models.Model], keys: Collection[int], where: Q, changes: Mapping[str, Any]) -> list[int]:
-    """Lock those of these rows that match, update them, and return their primary keys, which alone still name them:
-    `where` may no longer match after the update. Two statements, however many rows."""
-    pinned = lock_keys(model, among(keys) & where)
-    update_rows(model, pinned, changes)
-    return pinned
-
-
 def update_rows(model: type[models.Model], keys: Collection[int], changes: Mapping[str, Any]) -> None:
     """Update these rows, which the caller has locked."""
     model._base_manager.filter(among(keys)).update(**changes, updated_at=timezone.now())

@@ -1,11 +1,10 @@
 """The pages of topics, questions and cards."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 from django import forms
 from django.contrib import admin, messages
-from django.contrib.admin.models import CHANGE, DELETION
 from django.contrib.admin.widgets import AdminTextareaWidget
 from django.db.models import Count, F, OuterRef, QuerySet, Subquery
 from django.db.models.functions import Coalesce
@@ -17,25 +16,25 @@ from django.utils.translation import gettext as now
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext
 
-from kit.transactions import in_transaction
-from memocards.admin.editing import update_question
 from memocards.admin.explanations import ExplainedAdmin
 from memocards.admin.fields import LinesField, short
-from memocards.admin.forms import LIVE, MemoCardForm, QuestionForm
+from memocards.admin.forms import MemoCardForm, QuestionForm
 from memocards.admin.importing import ImportingAdmin
-from memocards.admin.lists.approving import SEEN, ReviewedAdmin
-from memocards.admin.lists.choosing import pin, user_id
+from memocards.admin.lists.approving import ReviewedAdmin
+from memocards.admin.lists.choosing import pin
 from memocards.admin.lists.columns import leeches
-from memocards.admin.lists.confirmation import Question as Asked
-from memocards.admin.lists.confirmation import ask, at_stake, confirmed
+from memocards.admin.lists.confirmation import Confirmation, ask, at_stake, confirmed
 from memocards.admin.lists.filters import LiveStateFilter, LiveTopicFilter, ReviewStateFilter, StaffFilter
 from memocards.admin.lists.soft_deletion import DROPPED, SoftDeleteAdmin
-from memocards.content import cards, questions, topics
+from memocards.content import history, topics
+from memocards.content.cards import cards, change_of_tags
+from memocards.content.editors import Editor, editor_for
+from memocards.content.questions import questions
 from memocards.errors import DomainError, TopicHasContent
-from memocards.explaining.requesting import request_explanations
 from memocards.importing.rows import Kind
 from memocards.learning.leeches import LeechFilter
 from memocards.models import CardProgress, ExplanationStatus, MemoCard, Question, Topic
+from memocards.states import LIVE, SEEN
 
 
 @admin.register(Topic)
@@ -65,24 +64,27 @@ class TopicAdmin(SoftDeleteAdmin):
         return _link_to_list(MemoCard, topic, topic.card_count)
 
     def create(self, request: HttpRequest, fields: dict[str, Any]) -> Topic:
-        return topics.create_topic(**fields)
+        return topics.create_topic(**fields, editor=editor_for(request.user))
 
     def update(self, request: HttpRequest, key: int, changes: dict[str, Any]) -> None:
-        topics.update_topic(topic_id=key, changes=changes)
+        topics.update_topic(topic_id=key, changes=changes, editor=editor_for(request.user))
 
-    def delete_rows(self, keys: list[int]) -> list[int]:
-        return [topics.delete_topic(topic_id=key).pk for key in keys]
+    def delete_rows(self, keys: list[int], editor: Editor) -> list[int]:
+        return [key for key in keys if topics.delete_topic(topic_id=key, editor=editor)]
 
-    def restore_rows(self, keys: list[int]) -> list[int]:
-        return [topics.restore_topic(topic_id=key).pk for key in keys]
+    def delete_rows_with_content(self, keys: list[int], editor: Editor) -> list[int]:
+        return [key for key in keys if topics.delete_topic(topic_id=key, editor=editor, cascade=True)]
+
+    def restore_rows(self, keys: list[int], editor: Editor) -> list[int]:
+        return [key for key in keys if topics.restore_topic(topic_id=key, editor=editor)]
 
     def delete_chosen(self, request: HttpRequest, keys: list[int]) -> None:
         live = pin(Topic.objects.filter(LIVE, pk__in=keys))
-        self._one_by_one(request, live, self.delete_rows, _("Deleted."), DELETION)
+        self._one_by_one(request, live, self.delete_rows, history.DELETED.said())
 
     @admin.action(permissions=["restore"], description=_("Restore selected topics with what was deleted along"))
     def restore(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:
-        self._one_by_one(request, pin(queryset.exclude(LIVE)), self.restore_rows, _("Restored."), CHANGE)
+        self._one_by_one(request, pin(queryset.exclude(LIVE)), self.restore_rows, history.RESTORED.said())
 
     @admin.action(permissions=["delete_content"], description=_("Delete selected topics with all content"))
     def delete_with_content(self, request: HttpRequest, queryset: QuerySet[Any]) -> HttpResponse | None:
@@ -94,15 +96,11 @@ class TopicAdmin(SoftDeleteAdmin):
         }
         content = "-".join(str(count) for count in counts.values())
         if not confirmed(request, content):
-            asked = _("Delete %(topics)d topics with %(questions)d questions and %(cards)d cards?") % counts
-            return ask(request, self, "delete_with_content", Asked(_("Delete"), asked, [str(DROPPED)], content))
-        self._one_by_one(
-            request,
-            pin(queryset.filter(LIVE)),
-            lambda keys: [topics.delete_topic(topic_id=key, cascade=True).pk for key in keys],
-            _("Deleted with all content."),
-            DELETION,
-        )
+            question = _("Delete %(topics)d topics with %(questions)d questions and %(cards)d cards?") % counts
+            confirmation = Confirmation(_("Delete"), question, [str(DROPPED)], content)
+            return ask(request, self, "delete_with_content", confirmation)
+        live = pin(queryset.filter(LIVE))
+        self._one_by_one(request, live, self.delete_rows_with_content, history.DELETED_WITH_CONTENT.said())
         return None
 
     def has_delete_content_permission(self, request: HttpRequest) -> bool:
@@ -119,21 +117,15 @@ class TopicAdmin(SoftDeleteAdmin):
         self,
         request: HttpRequest,
         keys: list[int],
-        service: Callable[[list[int]], list[int]],
-        done: Any,
-        flag: int,
+        service: Callable[[list[int], Editor], list[int]],
+        done: str,
     ) -> None:
         """Each topic in a transaction of its own. Several in one would lock a topic after another's cards, and one
         that is refused would hold up the rest."""
         changed = 0
         for key in keys:
-
-            @in_transaction
-            def act(key: int = key) -> None:
-                self.log_rows(request, service([key]), flag, str(done))
-
             try:
-                act()
+                service([key], editor_for(request.user))
                 changed += 1
             except DomainError as refusal:
                 self.tell_refusal(request, refusal)
@@ -177,6 +169,7 @@ class QuestionAdmin(ImportingAdmin, ExplainedAdmin):
     ]  # fmt: skip
     actions = ["approve", "unapprove", "move", "explain", *SoftDeleteAdmin.actions]
     kind = "question"
+    editorial = questions
 
     @admin.display(description=_("stem"), ordering="stem")
     def short_stem(self, question: Question) -> SafeString:
@@ -184,24 +177,10 @@ class QuestionAdmin(ImportingAdmin, ExplainedAdmin):
 
     @admin.action(permissions=["change"], description=_("Have explanations written for selected questions"))
     def explain(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:
-        def ask_for(keys: list[int]) -> list[int]:
-            return request_explanations(question_ids=keys)
+        def ask_for(keys: list[int], editor: Editor) -> list[int]:
+            return questions.request_explanations(keys=keys, editor=editor)
 
-        self.carry_out(request, pin(queryset), ask_for, _("Explanation asked for."), CHANGE)
-
-    def create(self, request: HttpRequest, fields: dict[str, Any]) -> Question:
-        explanation = fields.pop("explanation", "")
-        # Whoever may not approve writes for a reviewer, not for the learners.
-        waits = not self.has_approve_permission(request)
-        question = questions.create_question(
-            **fields, author_id=user_id(request), needs_review=waits, explain=not explanation
-        )
-        if explanation:
-            questions.set_explanation(question_id=question.pk, body=explanation)
-        return question
-
-    def update(self, request: HttpRequest, key: int, changes: dict[str, Any]) -> None:
-        update_question(key, changes, may_approve=self.has_approve_permission(request))
+        self.carry_out(request, pin(queryset), ask_for, history.EXPLANATION_REQUESTED.said())
 
     def texts_of(self, row: Question) -> list[str]:
         choices = (
@@ -209,26 +188,10 @@ class QuestionAdmin(ImportingAdmin, ExplainedAdmin):
         )
         return [text for text in (row.stem, *choices, row.explanation) if text]
 
-    def approve_rows(self, request: HttpRequest, versions: Mapping[int, str]) -> list[int]:
-        return questions.approve_questions(versions=versions, reviewer_id=user_id(request))
-
-    def unapprove_rows(self, keys: list[int]) -> list[int]:
-        return questions.unapprove_questions(question_ids=keys)
-
-    def move_rows(self, request: HttpRequest, keys: list[int], topic_id: int) -> list[int]:
-        may_approve = self.has_approve_permission(request)
-        return questions.move_questions(question_ids=keys, topic_id=topic_id, may_approve=may_approve)
-
     def move_sentences(self, request: HttpRequest, keys: list[int]) -> list[str]:
         stay = MemoCard.objects.filter(LIVE, question__in=keys).count()
         sentence = ngettext("%d card of theirs stays where it is.", "%d cards of theirs stay where they are.", stay)
         return [*super().move_sentences(request, keys), *([sentence % stay] if stay else [])]
-
-    def delete_rows(self, keys: list[int]) -> list[int]:
-        return questions.delete_questions(question_ids=keys)
-
-    def restore_rows(self, keys: list[int]) -> list[int]:
-        return questions.restore_questions(question_ids=keys)
 
 
 class TagForm(forms.Form):
@@ -246,10 +209,10 @@ class TagForm(forms.Form):
     )
 
     def clean(self) -> dict[str, Any]:
-        found = self.cleaned_data
-        if not self.errors and not found["add"] and not found["remove"]:
+        tags = self.cleaned_data
+        if not self.errors and not tags["add"] and not tags["remove"]:
             raise forms.ValidationError(_("Name a tag at least."))
-        return found
+        return tags
 
 
 @admin.register(MemoCard)
@@ -281,6 +244,7 @@ class MemoCardAdmin(ImportingAdmin, ReviewedAdmin):
         (_("History"), {"fields": ["created_at", "updated_at", "deleted_at"]}),
     ]  # fmt: skip
     kind = "card"
+    editorial = cards
 
     @admin.display(description=_("front"), ordering="front")
     def short_front(self, card: MemoCard) -> SafeString:
@@ -313,45 +277,28 @@ class MemoCardAdmin(ImportingAdmin, ReviewedAdmin):
     @admin.action(permissions=["change"], description=_("Tag selected %(verbose_name_plural)s"))
     def tag(self, request: HttpRequest, queryset: QuerySet[Any]) -> HttpResponse | None:
         keys = pin(queryset)
-        may_approve = self.has_approve_permission(request)
         form = TagForm(request.POST if "confirmed" in request.POST else None)
         if not confirmed(request, at_stake(self.model, keys)) or not form.is_valid():
-            asked = ngettext("Change the tags of %d card?", "Change the tags of %d cards?", len(keys)) % len(keys)
+            question = ngettext("Change the tags of %d card?", "Change the tags of %d cards?", len(keys)) % len(keys)
             seen = self.count(keys, SEEN)
             shown = ngettext(
                 "Viewers will show up to %d card with its new tags.",
                 "Viewers will show up to %d cards with their new tags.",
                 seen,
             )
-            told = seen and shown % seen if may_approve else self.dropped_until_approved(seen)
-            question = self.question(keys, _("Tag"), asked, told, form=form)
-            return ask(request, self, "tag", question)
+            may_approve = self.has_approve_permission(request)
+            effect = seen and shown % seen if may_approve else self.dropped_until_approved(seen)
+            return ask(request, self, "tag", self.confirmation(keys, _("Tag"), question, effect, form=form))
         add, remove = form.cleaned_data["add"], form.cleaned_data["remove"]
-        done = now("Tagged: %s.") % ", ".join([*(f"+{tag}" for tag in add), *(f"−{tag}" for tag in remove)])
 
-        def tag(keys: list[int]) -> list[int]:
-            return cards.tag_cards(card_ids=keys, add=add, remove=remove, may_approve=may_approve)
+        def tag(keys: list[int], editor: Editor) -> list[int]:
+            return cards.tag(keys=keys, add=add, remove=remove, editor=editor)
 
-        self.carry_out(request, keys, tag, done, CHANGE)
+        self.carry_out(request, keys, tag, history.TAGGED.said(tags=change_of_tags(add, remove)))
         return None
-
-    def create(self, request: HttpRequest, fields: dict[str, Any]) -> MemoCard:
-        return cards.create_card(**fields, author_id=user_id(request))
-
-    def update(self, request: HttpRequest, key: int, changes: dict[str, Any]) -> None:
-        cards.update_card(card_id=key, changes=changes, may_approve=self.has_approve_permission(request))
 
     def texts_of(self, row: MemoCard) -> list[str]:
         return [row.front, row.back]
-
-    def approve_rows(self, request: HttpRequest, versions: Mapping[int, str]) -> list[int]:
-        return cards.approve_cards(versions=versions, reviewer_id=user_id(request))
-
-    def unapprove_rows(self, keys: list[int]) -> list[int]:
-        return cards.unapprove_cards(card_ids=keys)
-
-    def move_rows(self, request: HttpRequest, keys: list[int], topic_id: int) -> list[int]:
-        return cards.move_cards(card_ids=keys, topic_id=topic_id, may_approve=self.has_approve_permission(request))
 
     def move_sentences(self, request: HttpRequest, keys: list[int]) -> list[str]:
         progress = CardProgress.objects.filter(card__in=keys).count()
@@ -365,9 +312,3 @@ class MemoCardAdmin(ImportingAdmin, ReviewedAdmin):
     def dropped(self, seen: int) -> str:
         kept = now("Learners keep their progress, and find it again when the cards come back.")
         return f"{sentence} {kept}" if (sentence := super().dropped(seen)) else ""
-
-    def delete_rows(self, keys: list[int]) -> list[int]:
-        return cards.delete_cards(card_ids=keys)
-
-    def restore_rows(self, keys: list[int]) -> list[int]:
-        return cards.restore_cards(card_ids=keys)

@@ -16,8 +16,8 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 
 from memocards.admin import charts
-from memocards.content.approval import WAITING
 from memocards.models import ExplanationStatus, MemoCard, Question, Review
+from memocards.states import LIVE, UNAPPROVED, WAITING
 from publish.models import FeedState, PublishOutbox, SetAside, Subscriber
 
 TOPICS_SHOWN: Final = 12
@@ -126,7 +126,7 @@ def waiting(*, questions: bool = True, cards: bool = True) -> Waiting:
         if not wanted:
             continue
         rows = (
-            model._base_manager.filter(needs_review=True, deleted_at__isnull=True)
+            model._base_manager.filter(LIVE & UNAPPROVED)
             .order_by()
             .values_list("topic_id", "topic__name")
             .annotate(waiting=Count("pk", filter=WAITING), sent=Count("pk", filter=~WAITING))

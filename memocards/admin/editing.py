@@ -10,25 +10,12 @@ from django.http import HttpRequest, HttpResponse
 from kit.transactions import in_transaction
 from memocards.admin.fields import ContentField
 from memocards.admin.forms import ServiceForm
-from memocards.content import questions
 from memocards.errors import DomainError
 
 if TYPE_CHECKING:
     BaseAdmin = admin.ModelAdmin[Any]
 else:
     BaseAdmin = admin.ModelAdmin
-
-
-def update_question(key: int, changes: dict[str, Any], *, may_approve: bool) -> None:
-    """Write what a form changed of a question: its columns and its explanation, which has services of its own."""
-    explanation = changes.pop("explanation", None)
-    if changes or explanation is None:
-        questions.update_question(question_id=key, changes=changes, may_approve=may_approve)
-    # A person's words are ready; taking them away withdraws the explanation.
-    if explanation:
-        questions.set_explanation(question_id=key, body=explanation, may_approve=may_approve)
-    elif explanation is not None:
-        questions.clear_explanation(question_id=key, may_approve=may_approve)
 
 
 class ServiceAdmin(BaseAdmin):

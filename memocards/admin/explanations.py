@@ -3,7 +3,6 @@
 from typing import Any
 
 from django.contrib import admin, messages
-from django.contrib.admin.models import CHANGE
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
@@ -11,12 +10,14 @@ from django.utils.translation import gettext as now
 from django.utils.translation import gettext_lazy as _
 
 from memocards.admin.lists.approving import ReviewedAdmin
+from memocards.content import history
+from memocards.content.editors import editor_for
+from memocards.content.questions import questions
 from memocards.explaining.requesting import (
     LLM_HINT,
     endpoint_is_set,
     is_under_way,
     next_attempt_at,
-    request_explanation,
 )
 from memocards.explaining.work import ATTEMPTS, worker_is_alive
 from memocards.models import ExplanationStatus, Question
@@ -42,12 +43,12 @@ def hints(question: Question) -> list[str]:
     state = question.explanation_status
     if not endpoint_is_set():
         return [str(LLM_HINT)] if state != ExplanationStatus.READY else []
-    found: list[str] = []
+    sentences: list[str] = []
     if state == ExplanationStatus.PENDING and (moment := next_attempt_at(question.pk)):
-        found.append(format_html(now("Next attempt: {}"), shown_moment(moment)))
+        sentences.append(format_html(now("Next attempt: {}"), shown_moment(moment)))
     if is_under_way(question) and not worker_is_alive():
-        found.append(now("No worker runs. To start one: python -m memocards.explaining"))
-    return found
+        sentences.append(now("No worker runs. To start one: python -m memocards.explaining"))
+    return sentences
 
 
 def can_be_asked_for(question: Question) -> bool:
@@ -80,12 +81,11 @@ class ExplainedAdmin(ReviewedAdmin):
     def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
         super().save_model(request, obj, form, change)
         if change and "_explain" in request.POST:
-            request_explanation(question_id=obj.pk)
-            self.log_rows(request, [obj.pk], CHANGE, str(_("Explanation asked for.")))
+            questions.request_explanation(key=obj.pk, editor=editor_for(request.user))
 
     def response_change(self, request: HttpRequest, obj: Any) -> HttpResponse:
         if "_explain" not in request.POST:
             return super().response_change(request, obj)
         # Back to the same page: it says how far the explanation is.
-        self.message_user(request, now("Explanation asked for."), messages.SUCCESS)
+        self.message_user(request, history.EXPLANATION_REQUESTED.said(), messages.SUCCESS)
         return HttpResponseRedirect(request.get_full_path())

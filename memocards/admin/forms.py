@@ -12,13 +12,12 @@ from django.utils.translation import gettext_lazy as _
 
 from memocards.admin.fields import ChoicesField, LinesField, unix_lines
 from memocards.errors import DomainError, Invalid
+from memocards.states import LIVE
 
 if TYPE_CHECKING:
     BaseForm = forms.ModelForm[Any]
 else:
     BaseForm = forms.ModelForm
-
-LIVE = Q(deleted_at__isnull=True)
 
 
 class ServiceForm(BaseForm):

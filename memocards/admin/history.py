@@ -11,6 +11,7 @@ from django.utils.translation import gettext_lazy as _
 
 from memocards.admin.fields import short
 from memocards.admin.lists.filters import StaffFilter
+from memocards.content.history import saying, sentence
 from publish.admin import EstimatingPaginator, ReadOnlyAdmin
 
 
@@ -51,9 +52,17 @@ class HistoryAdmin(ReadOnlyAdmin):
         # What was done to users and subscribers is not a reviewer's to read.
         return queryset.filter(content_type__app_label="memocards")
 
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
+    ) -> tuple[QuerySet[Any], bool]:
+        rows, may_have_duplicates = super().get_search_results(request, queryset, search_term)
+        if search_term.strip():
+            rows |= queryset.filter(saying(search_term.strip()))
+        return rows, may_have_duplicates
+
     @admin.display(description=_("what"))
     def what(self, entry: LogEntry) -> Any:
-        return short(entry.get_change_message() or entry.get_action_flag_display())
+        return short(sentence(entry) or entry.get_action_flag_display())
 
     @admin.display(description=_("of"))
     def named(self, entry: LogEntry) -> Any:

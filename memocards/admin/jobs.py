@@ -8,7 +8,6 @@ from collections.abc import Collection
 from typing import Any, Final
 
 from django.contrib import admin, messages
-from django.contrib.admin.models import CHANGE
 from django.contrib.admin.views.main import ChangeList
 from django.db.models import Max, Min, Q, QuerySet
 from django.http import HttpRequest
@@ -20,12 +19,13 @@ from django.utils.translation import ngettext
 from procrastinate.contrib.django import admin as _registered  # noqa: F401
 from procrastinate.contrib.django.models import ProcrastinateEvent, ProcrastinateJob
 
-from kit.transactions import in_transaction
 from memocards.admin.fields import short
-from memocards.admin.lists.choosing import pin, user_id
-from memocards.content.history import log_rows
+from memocards.admin.lists.choosing import pin
+from memocards.content import history
+from memocards.content.editors import editor_for
+from memocards.content.questions import questions
 from memocards.errors import DomainError
-from memocards.explaining.requesting import TASK, request_explanations
+from memocards.explaining.requesting import TASK
 from memocards.explaining.work import ATTEMPTS
 from memocards.models import ExplanationJob, Question
 from publish.admin import EstimatingPaginator, ReadOnlyAdmin
@@ -191,19 +191,13 @@ class ExplanationJobAdmin(ReadOnlyAdmin):
         jobs = pin(queryset)
         keys = ExplanationJob.objects.filter(pk__in=jobs).order_by().values_list("args__question_id", flat=True)
 
-        @in_transaction
-        def ask() -> list[int]:
-            asked = request_explanations(question_ids=[key for key in keys if key is not None])
-            log_rows(Question, asked, user_id=user_id(request), flag=CHANGE, message=str(_("Explanation asked for.")))
-            return asked
-
+        question_ids = [key for key in keys if key is not None]
         try:
-            count = len(ask())
+            count = len(questions.request_explanations(keys=question_ids, editor=editor_for(request.user)))
         except DomainError as refusal:
             self.message_user(request, str(refusal), messages.ERROR)
             return
-        told = ngettext("%(changed)d of %(chosen)d row.", "%(changed)d of %(chosen)d rows.", len(jobs))
-        told %= {"changed": count, "chosen": len(jobs)}
-        self.message_user(
-            request, f"{_('Explanation asked for.')} {told}", messages.SUCCESS if count else messages.WARNING
-        )
+        counts = ngettext("%(changed)d of %(chosen)d row.", "%(changed)d of %(chosen)d rows.", len(jobs))
+        counts %= {"changed": count, "chosen": len(jobs)}
+        message = f"{history.EXPLANATION_REQUESTED.said()} {counts}"
+        self.message_user(request, message, messages.SUCCESS if count else messages.WARNING)

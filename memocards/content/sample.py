@@ -11,7 +11,10 @@ from django.contrib.auth import get_user_model
 from django.contrib.auth.models import Group
 
 from kit.transactions import in_transaction
-from memocards.content import cards, questions, topics
+from memocards.content import topics
+from memocards.content.cards import cards
+from memocards.content.editors import SYSTEM
+from memocards.content.questions import questions
 from memocards.models import Topic
 
 CONTENT = Path(__file__).parent / "sample_content"
@@ -36,19 +39,18 @@ def load_topic(sample: dict[str, Any]) -> tuple[int, int] | None:
     """One topic with all its content. Returns (questions, cards), or None where a topic has the name already."""
     if Topic.objects.filter(name=sample["name"]).exists():
         return None
-    topic = topics.create_topic(name=sample["name"], description=sample["description"], position=sample["position"])
+    topic = topics.create_topic(
+        name=sample["name"], description=sample["description"], position=sample["position"], editor=SYSTEM
+    )
     question_ids: dict[str, int] = {}
     for entry in sample["questions"]:
-        question = questions.create_question(
-            topic_id=topic.pk,
-            explain=False,
-            **{name: entry[name] for name in ("stem", "choices", "answer", "source", "external_id", "needs_review")},
-        )
-        questions.set_explanation(question_id=question.pk, body=entry["explanation"])
+        names = ("stem", "choices", "answer", "explanation", "source", "external_id", "needs_review")
+        question = questions.create(topic_id=topic.pk, editor=SYSTEM, **{name: entry[name] for name in names})
         question_ids[entry["external_id"]] = question.pk
     for entry in sample["cards"]:
-        cards.create_card(
+        cards.create(
             topic_id=topic.pk,
+            editor=SYSTEM,
             question_id=question_ids.get(entry.get("question", "")),
             **{name: entry[name] for name in ("front", "back", "tags", "external_id", "needs_review")},
         )

@@ -7,17 +7,17 @@ until the transaction ends.
 """
 
 from collections.abc import Collection, Mapping
-from typing import Any, Final, TypeAlias
+from typing import Any, Final
 
 from django.db.models import F, Func, Q, QuerySet, TextField, Value
 from django.db.models.functions import Concat
 
 from memocards.errors import ChangedRow, ChangedSince
 from memocards.models import MemoCard, Question
+from memocards.states import Item
 from publish.keys import among
 from publish.kinds import KINDS as PUBLISHED
 
-Item: TypeAlias = Question | MemoCard
 # The columns that a reviewer vouches for. By the catalogue: what is published one day is reviewed from then on.
 VOUCHED_FOR: Final[Mapping[type[Item], frozenset[Any]]] = {
     Question: frozenset({*PUBLISHED["question"].fields.values(), *PUBLISHED["explanation"].fields.values()} - {"id"}),

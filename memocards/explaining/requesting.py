@@ -53,9 +53,12 @@ def is_under_way(question: Question) -> bool:
 
 
 @in_transaction
-def request_explanation(*, question_id: int) -> Question:
+def request_explanation(*, question_id: int) -> bool:
     """Have one explanation written. While one is under way, this changes nothing, unless it pauses after an attempt
-    that failed: then it begins anew at once. Raises NotFound, Conflict."""
+    that failed: then it begins anew at once. Returns whether it was asked for now. Raises NotFound, Conflict.
+
+    The history is its caller's, who knows who asks.
+    """
     _require_endpoint()
     question = lock_row(Question, question_id)
     if question.deleted_at:
@@ -64,9 +67,7 @@ def request_explanation(*, question_id: int) -> Question:
         raise Conflict(
             gettext("This question has an explanation already. To have another one written, withdraw it first.")
         )
-    _ask_where_nobody_does([question_id])
-    question.refresh_from_db()
-    return question
+    return bool(_ask_where_nobody_does([question_id]))
 
 
 @in_transaction
@@ -75,7 +76,7 @@ def request_explanations(*, question_ids: Collection[int]) -> list[int]:
 
     Left out are questions that are deleted, that have an explanation, or whose explanation is under way, unless it
     pauses after an attempt that failed. A constant number of statements. Raises Conflict, with LLM_HINT, where no
-    endpoint is set.
+    endpoint is set. The history is its caller's.
     """
     _require_endpoint()
     wanted = Q(pk__in=question_ids, deleted_at__isnull=True) & ~Q(explanation_status=ExplanationStatus.READY)

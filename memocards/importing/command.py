@@ -8,6 +8,7 @@ from django.contrib.auth import get_user_model
 from django.core.management.base import BaseCommand, CommandError
 
 from kit.progress import Progress
+from memocards.content.editors import SYSTEM, Editor
 from memocards.errors import DomainError
 from memocards.importing.apart import read_apart
 from memocards.importing.decoding import known_encoding
@@ -67,12 +68,12 @@ class ImportCommand(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         try:
-            author_id = _author_id(options["author"])
+            editor = _editor(options["author"])
             if options["topic"] is not None and not options["create_topics"] and not options["dry_run"]:
                 require_topic(options["topic"])
             with scratch_directory() as directory:
                 rows = self._read(options, directory / "rows")
-                report = self._preview(rows, options) if options["dry_run"] else self._store(rows, options, author_id)
+                report = self._preview(rows, options) if options["dry_run"] else self._store(rows, options, editor)
         except BadRows as error:
             self._list_bad(error.file, error.listed, error.count)
             raise CommandError(f"{str(error).removesuffix('.')} with --skip-bad.") from error
@@ -111,14 +112,14 @@ class ImportCommand(BaseCommand):
                 on_read=advance,
             )
 
-    def _store(self, rows: Spool, options: dict[str, Any], author_id: int | None) -> Report:
+    def _store(self, rows: Spool, options: dict[str, Any], editor: Editor) -> Report:
         with Progress(f"{rows.name} into the database", total=rows.count, unit="rows", stream=self.stderr) as bar:
             return store(
                 rows,
                 topic=options["topic"],
                 create_topics=options["create_topics"],
                 skip_bad=options["skip_bad"],
-                author_id=author_id,
+                editor=editor,
                 on_read=bar.advance,
             )
 
@@ -175,13 +176,13 @@ def _about_rows(path: Path) -> int | None:
         return None
 
 
-def _author_id(username: str | None) -> int | None:
+def _editor(username: str | None) -> Editor:
     if username is None:
-        return None
+        return SYSTEM
     key = get_user_model()._default_manager.filter(username=username).values_list("pk", flat=True).first()
     if key is None:
         raise CommandError(f"There is no user {username!r}.")
-    return int(key)
+    return Editor(int(key))
 
 
 def _short(value: Any) -> str:

@@ -7,14 +7,13 @@ approved here, and progress is not touched.
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
-from django.contrib.admin.models import ADDITION, CHANGE
 from django.db import connection
 from django.utils import timezone
-from django.utils.translation import gettext as _
 from psycopg import sql
 
 from kit.transactions import in_transaction
-from memocards.content.history import log_rows
+from memocards.content import history
+from memocards.content.editors import Editor
 from memocards.content.topics import create_topic, require_open_topics
 from memocards.importing.refusals import BadRows, UnknownTopics
 from memocards.importing.reports import Difference, Preview, Report
@@ -22,6 +21,7 @@ from memocards.importing.spool import Rows
 from memocards.importing.staging import Stage
 from memocards.importing.targets import TARGETS, Target
 from memocards.models import Topic
+from memocards.states import APPROVED, LIVE
 
 _AT_ONCE: Final = 50_000
 
@@ -33,28 +33,26 @@ def store(
     topic: str | None = None,
     create_topics: bool = False,
     skip_bad: bool = False,
-    author_id: int | None = None,
+    editor: Editor,
     on_read: Callable[[int], None] = lambda count: None,
 ) -> Report:
     """Store a file's rows: all that are good, or with a single bad one and without `skip_bad` none.
 
     `topic` is the name of the topic for all rows; without it, each row's own. `on_read` is called now and then with the
-    number of rows read since. `author_id`: the user whose rows the new ones are, and in whose name the history of each
-    row gains a line. Raises UnreadableFile, BadRows, UnknownTopics, TopicMissing, Conflict.
+    number of rows read since. `editor`: whose rows the new ones are, and in whose name the history of each row gains a
+    line. Raises UnreadableFile, BadRows, UnknownTopics, TopicMissing, Conflict.
     """
     report, stage = _staged(rows, topic, may_create=create_topics, on_read=on_read)
     if report.bad and not skip_bad:
         raise BadRows(report.file, report.bad_rows, report.bad)
-    created = {name: create_topic(name=name).pk for name in report.new_topics}
+    created = {name: create_topic(name=name, editor=editor, imported_from=report.file).pk for name in report.new_topics}
     stage.assign_topics(created)
     _lock_topics(stage)
-    report.new = _insert(stage, {"moment": timezone.now(), "author": author_id, "file": report.file})
+    report.new = _insert(stage, {"moment": timezone.now(), "author": editor.user_id, "file": report.file})
     _change(stage, report)
     _count(stage, report)
     report.unchanged -= report.new + report.changed
-    if author_id is not None:
-        log_rows(Topic, created.values(), user_id=author_id, flag=ADDITION, message=_imported_from(report.file))
-    _follow_up(stage.target, report.file, author_id)
+    _follow_up(stage.target, report.file, editor)
     stage.drop()
     return report
 
@@ -77,10 +75,12 @@ def preview(
     with connection.cursor() as cursor:
         cursor.execute(
             sql.SQL(
-                "SELECT count(*), count(*) FILTER (WHERE NOT stored.needs_review), {versions}"
+                "SELECT count(*), count(*) FILTER (WHERE {approved}), {versions}"
                 " FROM import_stage AS stage JOIN {table} AS stored ON {stored}"
-                " WHERE stored.deleted_at IS NULL AND {differs}"
+                " WHERE {live} AND {differs}"
             ).format(
+                approved=target.state(APPROVED),
+                live=target.state(LIVE),
                 versions=_versions("stored"),
                 table=target.table,
                 stored=stage.stored,
@@ -117,7 +117,7 @@ def _staged(rows: Rows, topic: str | None, *, may_create: bool, on_read: Callabl
 
 def require_topic(name: str) -> None:
     """For whoever does not want to read a long file in vain. Raises UnknownTopics."""
-    if not Topic.objects.filter(name=name, deleted_at__isnull=True).exists():
+    if not Topic.objects.filter(LIVE, name=name).exists():
         raise UnknownTopics([name])
 
 
@@ -157,12 +157,18 @@ def _change(stage: Stage, report: Report) -> None:
         cursor.execute(
             sql.SQL(
                 "INSERT INTO import_touched (id, was_approved, updated_at)"
-                " SELECT id, NOT needs_review, updated_at FROM ("
-                "SELECT stored.id, stored.needs_review, stored.updated_at"
+                " SELECT id, is_approved, updated_at FROM ("
+                "SELECT stored.id, {approved} AS is_approved, stored.updated_at"
                 " FROM {table} AS stored JOIN import_stage AS stage ON {stored}"
-                " WHERE stored.deleted_at IS NULL AND {differs} ORDER BY stored.id FOR NO KEY UPDATE OF stored"
+                " WHERE {live} AND {differs} ORDER BY stored.id FOR NO KEY UPDATE OF stored"
                 ") AS locked"
-            ).format(table=target.table, stored=stage.stored, differs=target.differs())
+            ).format(
+                approved=target.state(APPROVED),
+                live=target.state(LIVE),
+                table=target.table,
+                stored=stage.stored,
+                differs=target.differs(),
+            )
         )
         report.changed = int(cursor.rowcount)
         cursor.execute(
@@ -202,7 +208,7 @@ def _count(stage: Stage, report: Report) -> None:
         report.unchanged = staged - report.deleted
 
 
-def _follow_up(target: Target, file: str, author_id: int | None) -> None:
+def _follow_up(target: Target, file: str, editor: Editor) -> None:
     """Publish what was touched and note it in the history, a page of keys at a time."""
     last = 0
     page: list[tuple[int, bool]] = []
@@ -217,14 +223,9 @@ def _follow_up(target: Target, file: str, author_id: int | None) -> None:
                 return
             last = page[-1][0]
             target.enqueue(*(key for key, _new in page))
-            if author_id is not None:
-                for flag in (ADDITION, CHANGE):
-                    keys = [key for key, new in page if new is (flag == ADDITION)]
-                    log_rows(target.model, keys, user_id=author_id, flag=flag, message=_imported_from(file))
-
-
-def _imported_from(file: str) -> str:
-    return _("Imported from “%s”.") % file
+            for event, is_new in ((history.ADDED_BY_IMPORT, True), (history.CHANGED_BY_IMPORT, False)):
+                keys = [key for key, new in page if new is is_new]
+                history.log_event(target.model, keys, event, editor=editor, file=file)
 
 
 def _differences(stage: Stage, most: int) -> list[Difference]:
@@ -237,9 +238,10 @@ def _differences(stage: Stage, most: int) -> list[Difference]:
             sql.SQL(
                 "SELECT stage.place, stage.external_id, stored.id IS NOT NULL, {before}, {after}"
                 " FROM import_stage AS stage LEFT JOIN {table} AS stored ON {stored}"
-                " WHERE stored.id IS NULL OR (stored.deleted_at IS NULL AND {differs})"
+                " WHERE stored.id IS NULL OR ({live} AND {differs})"
                 " ORDER BY stage.number LIMIT %(most)s"
             ).format(
+                live=target.state(LIVE),
                 before=sql.SQL(", ").join(before),
                 after=sql.SQL(", ").join(after),
                 table=target.table,

@@ -5,11 +5,13 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from django.db import connection, models
+from django.db.models import Q
 from django.db.models.fields import NOT_PROVIDED
 from psycopg import sql
 
 from memocards.importing.rows import CardRow, Kind, QuestionRow, Row
 from memocards.models import ExplanationStatus, MemoCard, Question
+from memocards.states import INTO_THE_PILE, WITHOUT_APPROVAL, condition
 from publish.services import enqueue_card_publish, enqueue_question_publish
 
 
@@ -45,6 +47,10 @@ class Target:
             for name, (kind, value) in self.columns.items()
         )
         return sql.SQL("({})").format(sql.SQL(" OR ").join(pairs))
+
+    def state(self, where: Q) -> sql.Composable:
+        """Whether `stored` is in a state of states.py."""
+        return sql.SQL(condition(where, self.model, alias="stored"))
 
     def assignments(self) -> sql.Composable:
         """SET for a stored row that changes."""
@@ -86,13 +92,10 @@ def _if_explanation_changes(value: str, otherwise: str) -> str:
     return f"CASE WHEN stage.explanation <> stored.explanation THEN {value} ELSE {otherwise} END"
 
 
-# What un-approving and editing by hand do: see unapprove_cards() and update_card().
-_INTO_THE_PILE: Final = {
-    "needs_review": "true",
-    "reviewed_by_id": "NULL",
-    "reviewed_at": "NULL",
-    "sent_back_at": "NULL",
-    "sent_back_by_id": "NULL",
+# What un-approving and editing by hand do: see Editorial.update().
+_BACK_INTO_THE_PILE: Final = {
+    **{name: sql.Literal(value).as_string() for name, value in {**WITHOUT_APPROVAL, **INTO_THE_PILE}.items()},
+    "unapproved_at": "CASE WHEN stored.needs_review THEN stored.unapproved_at ELSE %(moment)s END",
     "updated_at": "%(moment)s",
 }
 _NEW: Final = {"needs_review": "true", "author_id": "%(author)s"}
@@ -107,10 +110,7 @@ TARGETS: Final[Mapping[Kind, Target]] = {
             "source": ("text", "coalesce(stage.source, stored.source)"),
         },
         values=_card_values,
-        on_change={
-            "unapproved_at": "CASE WHEN stored.needs_review THEN stored.unapproved_at ELSE %(moment)s END",
-            **_INTO_THE_PILE,
-        },
+        on_change=_BACK_INTO_THE_PILE,
         on_insert={
             "front": "stage.front",
             "back": "stage.back",
@@ -135,7 +135,7 @@ TARGETS: Final[Mapping[Kind, Target]] = {
             "explanation_status": _if_explanation_changes(f"'{ExplanationStatus.READY}'", "stored.explanation_status"),
             "explanation_generator": _if_explanation_changes("''", "stored.explanation_generator"),
             "explanation_error": _if_explanation_changes("''", "stored.explanation_error"),
-            **_INTO_THE_PILE,
+            **_BACK_INTO_THE_PILE,
         },
         on_insert={
             "stem": "stage.stem",

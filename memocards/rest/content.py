@@ -1,25 +1,23 @@
 """The REST API of the domain.
 
-A view is one transaction: it asks who calls, calls one service, notes in the history what that changed, and answers.
+A view is one transaction: it asks who calls, calls one service, and answers.
 """
 
 from collections.abc import Mapping
-from types import MappingProxyType
 from typing import Any, TypeVar
 
-from django.contrib.admin.models import CHANGE, DELETION
 from django.db.models import Model, QuerySet
 from django.http import HttpRequest
-from django.utils.translation import gettext as _
 from ninja import PatchDict, Query, Router, Status
 
 from kit.transactions import in_transaction
-from memocards.content import cards, questions, topics
-from memocards.content.history import log_addition, log_change, log_rows
+from memocards.content import topics
+from memocards.content.cards import cards
+from memocards.content.editors import editor_for
+from memocards.content.questions import questions
 from memocards.content.topics import lock_with_topic
 from memocards.content.versions import changed_rows, with_versions
 from memocards.errors import DomainError, NotFound, PreconditionFailed
-from memocards.explaining import requesting
 from memocards.learning import rating
 from memocards.models import MemoCard, Question, Topic
 from memocards.rest.content_schemas import (
@@ -39,13 +37,13 @@ from memocards.rest.content_schemas import (
     QuestionPage,
     RatedOut,
     RateIn,
+    SendBackIn,
     TopicIn,
     TopicOut,
     TopicPage,
     UndoIn,
     UndoneOut,
 )
-from memocards.writing import lock_row
 from publish.authentication import learner_auth, learner_of, require_permission, staff_auth
 from publish.throttling import rating_throttle
 from studyhub.problems import problems
@@ -56,9 +54,6 @@ R = TypeVar("R", Question, MemoCard)
 topics_router = Router(auth=staff_auth, tags=["topics"])
 questions_router = Router(auth=staff_auth, tags=["questions"])
 cards_router = Router(auth=staff_auth, tags=["study cards"])
-
-# The columns by which the history says what became of an explanation.
-EXPLANATION = ("explanation", "explanation_status", "needs_review")
 
 READ = problems(401, 403, 422, 503)
 WRITE = problems(401, 403, 404, 409, 422, 503)
@@ -77,10 +72,8 @@ def list_topics(request: HttpRequest, query: Query[PageQuery]) -> dict[str, Any]
 @topics_router.post("", response={201: TopicOut, **WRITE}, summary="Create a topic")
 @in_transaction
 def create_topic(request: HttpRequest, body: TopicIn) -> Status[Topic]:
-    user_id = require_permission(request, "memocards.add_topic")
-    topic = topics.create_topic(**body.dict())
-    log_addition(topic, user_id=user_id)
-    return Status(201, topic)
+    require_permission(request, "memocards.add_topic")
+    return Status(201, topics.create_topic(**body.dict(), editor=editor_for(request.user)))
 
 
 @topics_router.get("/{topic_id}", response={200: TopicOut, **WRITE}, summary="Read a topic")
@@ -92,23 +85,16 @@ def read_topic(request: HttpRequest, topic_id: Id) -> Topic:
 @topics_router.patch("/{topic_id}", response={200: TopicOut, **WRITE}, summary="Change a topic")
 @in_transaction
 def update_topic(request: HttpRequest, topic_id: Id, body: PatchDict[TopicIn]) -> Topic:
-    user_id = require_permission(request, "memocards.change_topic")
-    before = lock_row(Topic, topic_id)
-    topic = topics.update_topic(topic_id=topic_id, changes=body)
-    log_change(before, topic, body, user_id=user_id)
-    return topic
+    require_permission(request, "memocards.change_topic")
+    return topics.update_topic(topic_id=topic_id, changes=body, editor=editor_for(request.user))
 
 
 @topics_router.delete("/{topic_id}", response={204: None, **WRITE}, summary="Delete a topic")
 @in_transaction
 def delete_topic(request: HttpRequest, topic_id: Id, cascade: bool = False) -> Status[None]:
     """Refused with 409 while it has questions or cards, unless `cascade` asks to delete them too."""
-    user_id = require_permission(request, "memocards.delete_topic")
-    before = lock_row(Topic, topic_id)
-    topics.delete_topic(topic_id=topic_id, cascade=cascade)
-    if before.deleted_at is None:
-        done = _("Deleted with all content.") if cascade else _("Deleted.")
-        log_rows(Topic, [topic_id], user_id=user_id, flag=DELETION, message=done)
+    require_permission(request, "memocards.delete_topic")
+    topics.delete_topic(topic_id=topic_id, cascade=cascade, editor=editor_for(request.user))
     return Status(204, None)
 
 
@@ -116,12 +102,9 @@ def delete_topic(request: HttpRequest, topic_id: Id, cascade: bool = False) -> S
 @in_transaction
 def restore_topic(request: HttpRequest, topic_id: Id) -> Topic:
     """Brings back what was deleted together with the topic, and nothing else."""
-    user_id = require_permission(request, "memocards.delete_topic")
-    before = lock_row(Topic, topic_id)
-    topic = topics.restore_topic(topic_id=topic_id)
-    if before.deleted_at is not None:
-        log_rows(Topic, [topic_id], user_id=user_id, flag=CHANGE, message=_("Restored."))
-    return topic
+    require_permission(request, "memocards.delete_topic")
+    topics.restore_topic(topic_id=topic_id, editor=editor_for(request.user))
+    return _get(Topic, topic_id)
 
 
 # Questions
@@ -137,14 +120,10 @@ def list_questions(request: HttpRequest, query: Query[ContentQuery]) -> dict[str
 @in_transaction
 def create_question(request: HttpRequest, body: QuestionIn) -> Status[Any]:
     """Left out, `needs_review` is false for whoever may approve questions, and true for everybody else."""
-    author_id = require_permission(request, "memocards.add_question")
-    waits = body.needs_review
-    if waits is None:
-        waits = not _may_approve(request, Question)
-    elif not waits:
+    require_permission(request, "memocards.add_question")
+    if body.needs_review is False:
         require_permission(request, "memocards.approve_question")
-    question = questions.create_question(**{**body.dict(), "needs_review": waits}, author_id=author_id)
-    log_addition(question, user_id=author_id)
+    question = questions.create(**body.dict(), editor=editor_for(request.user))
     return Status(201, _versioned(Question, question.pk))
 
 
@@ -153,19 +132,24 @@ def create_question(request: HttpRequest, body: QuestionIn) -> Status[Any]:
 def approve_questions(request: HttpRequest, body: ApprovalIn) -> dict[str, list[int]]:
     """Each is approved as it was read, by its `version`. Where one that waits has changed since, none is: 409, with
     `changed`."""
-    reviewer_id = require_permission(request, "memocards.approve_question")
-    changed = questions.approve_questions(versions=body.versions, reviewer_id=reviewer_id)
-    log_rows(Question, changed, user_id=reviewer_id, flag=CHANGE, message=_("Approved."))
-    return {"changed": changed}
+    require_permission(request, "memocards.approve_question")
+    return {"changed": questions.approve(versions=body.versions, editor=editor_for(request.user))}
 
 
-@questions_router.post("/unapprove", response={200: ChangedOut, **WRITE}, summary="Send questions back")
+@questions_router.post("/unapprove", response={200: ChangedOut, **WRITE}, summary="Un-approve questions")
 @in_transaction
 def unapprove_questions(request: HttpRequest, body: Ids) -> dict[str, list[int]]:
-    reviewer_id = require_permission(request, "memocards.approve_question")
-    changed = questions.unapprove_questions(question_ids=body.ids)
-    log_rows(Question, changed, user_id=reviewer_id, flag=CHANGE, message=_("Sent back to review."))
-    return {"changed": changed}
+    """They wait for review again, and viewers drop them."""
+    require_permission(request, "memocards.approve_question")
+    return {"changed": questions.unapprove(keys=body.ids, editor=editor_for(request.user))}
+
+
+@questions_router.post("/send-back", response={200: ChangedOut, **WRITE}, summary="Send questions back")
+@in_transaction
+def send_back_questions(request: HttpRequest, body: SendBackIn) -> dict[str, list[int]]:
+    """Their authors read the reason, and viewers drop them. They wait for review again once they are edited."""
+    require_permission(request, "memocards.approve_question")
+    return {"changed": questions.send_back(keys=body.ids, reason=body.reason, editor=editor_for(request.user))}
 
 
 @questions_router.get("/{question_id}", response={200: QuestionOut, **WRITE}, summary="Read a question")
@@ -178,32 +162,26 @@ def read_question(request: HttpRequest, question_id: Id) -> Question:
 @in_transaction
 def update_question(request: HttpRequest, question_id: Id, body: PatchDict[QuestionFields]) -> Question:
     """An approved question waits for review again when somebody who may not approve changes what learners see of it."""
-    user_id = require_permission(request, "memocards.change_question")
-    before = _lock_to_change(request, Question, question_id, body)
-    question = questions.update_question(
-        question_id=question_id, changes=body, may_approve=_may_approve(request, Question)
-    )
-    log_change(before, question, [*body, "needs_review"], user_id=user_id)
+    require_permission(request, "memocards.change_question")
+    _refuse_if_changed(request, Question, question_id, body)
+    questions.update(key=question_id, changes=body, editor=editor_for(request.user))
     return _versioned(Question, question_id)
 
 
 @questions_router.delete("/{question_id}", response={204: None, **WRITE}, summary="Delete a question")
 @in_transaction
 def delete_question(request: HttpRequest, question_id: Id) -> Status[None]:
-    user_id = require_permission(request, "memocards.delete_question")
-    changed = questions.delete_questions(question_ids=[question_id])
-    if not changed:
+    require_permission(request, "memocards.delete_question")
+    if not questions.delete(keys=[question_id], editor=editor_for(request.user)):
         _get(Question, question_id)
-    log_rows(Question, changed, user_id=user_id, flag=DELETION, message=_("Deleted."))
     return Status(204, None)
 
 
 @questions_router.post("/{question_id}/restore", response={200: QuestionOut, **WRITE}, summary="Restore a question")
 @in_transaction
 def restore_question(request: HttpRequest, question_id: Id) -> Question:
-    user_id = require_permission(request, "memocards.delete_question")
-    changed = questions.restore_questions(question_ids=[question_id])
-    log_rows(Question, changed, user_id=user_id, flag=CHANGE, message=_("Restored."))
+    require_permission(request, "memocards.delete_question")
+    questions.restore(keys=[question_id], editor=editor_for(request.user))
     return _versioned(Question, question_id)
 
 
@@ -213,12 +191,9 @@ def restore_question(request: HttpRequest, question_id: Id) -> Question:
 @in_transaction
 def put_explanation(request: HttpRequest, question_id: Id, body: ExplanationIn) -> Question:
     """An approved question waits for review again when somebody who may not approve changes its explanation."""
-    user_id = require_permission(request, "memocards.change_question")
-    before = _lock_to_change(request, Question, question_id)
-    question = questions.set_explanation(
-        question_id=question_id, body=body.body, may_approve=_may_approve(request, Question)
-    )
-    log_change(before, question, EXPLANATION, user_id=user_id)
+    require_permission(request, "memocards.change_question")
+    _refuse_if_changed(request, Question, question_id)
+    questions.set_explanation(key=question_id, body=body.body, editor=editor_for(request.user))
     return _versioned(Question, question_id)
 
 
@@ -229,10 +204,9 @@ def put_explanation(request: HttpRequest, question_id: Id, body: ExplanationIn) 
 def delete_explanation(request: HttpRequest, question_id: Id) -> Question:
     """Withdraws a request for one, too. An approved question waits for review again when somebody who may not approve
     takes its explanation away."""
-    user_id = require_permission(request, "memocards.change_question")
-    before = _lock_to_change(request, Question, question_id)
-    question = questions.clear_explanation(question_id=question_id, may_approve=_may_approve(request, Question))
-    log_change(before, question, EXPLANATION, user_id=user_id)
+    require_permission(request, "memocards.change_question")
+    _refuse_if_changed(request, Question, question_id)
+    questions.clear_explanation(key=question_id, editor=editor_for(request.user))
     return _versioned(Question, question_id)
 
 
@@ -244,11 +218,8 @@ def request_explanation(request: HttpRequest, question_id: Id) -> Question:
     """A worker writes it, and `explanation_status` says how far it is. While one is under way nothing changes,
     except that a pause after a failed attempt is cut short. 409 where the question has an explanation, and where no
     endpoint is set that could write one."""
-    user_id = require_permission(request, "memocards.change_question")
-    before = lock_row(Question, question_id)
-    question = requesting.request_explanation(question_id=question_id)
-    if question.updated_at != before.updated_at:
-        log_rows(Question, [question_id], user_id=user_id, flag=CHANGE, message=_("Explanation asked for."))
+    require_permission(request, "memocards.change_question")
+    questions.request_explanation(key=question_id, editor=editor_for(request.user))
     return _versioned(Question, question_id)
 
 
@@ -265,9 +236,8 @@ def list_cards(request: HttpRequest, query: Query[ContentQuery]) -> dict[str, An
 @in_transaction
 def create_card(request: HttpRequest, body: CardIn) -> Status[Any]:
     """A new card waits for review."""
-    author_id = require_permission(request, "memocards.add_memocard")
-    card = cards.create_card(author_id=author_id, **body.dict())
-    log_addition(card, user_id=author_id)
+    require_permission(request, "memocards.add_memocard")
+    card = cards.create(**body.dict(), editor=editor_for(request.user))
     return Status(201, _versioned(MemoCard, card.pk))
 
 
@@ -276,49 +246,50 @@ def create_card(request: HttpRequest, body: CardIn) -> Status[Any]:
 def approve_cards(request: HttpRequest, body: ApprovalIn) -> dict[str, list[int]]:
     """Each is approved as it was read, by its `version`. Where one that waits has changed since, none is: 409, with
     `changed`."""
-    reviewer_id = require_permission(request, "memocards.approve_memocard")
-    changed = cards.approve_cards(versions=body.versions, reviewer_id=reviewer_id)
-    log_rows(MemoCard, changed, user_id=reviewer_id, flag=CHANGE, message=_("Approved."))
-    return {"changed": changed}
+    require_permission(request, "memocards.approve_memocard")
+    return {"changed": cards.approve(versions=body.versions, editor=editor_for(request.user))}
 
 
-@cards_router.post("/unapprove", response={200: ChangedOut, **WRITE}, summary="Send cards back")
+@cards_router.post("/unapprove", response={200: ChangedOut, **WRITE}, summary="Un-approve cards")
 @in_transaction
 def unapprove_cards(request: HttpRequest, body: Ids) -> dict[str, list[int]]:
-    reviewer_id = require_permission(request, "memocards.approve_memocard")
-    changed = cards.unapprove_cards(card_ids=body.ids)
-    log_rows(MemoCard, changed, user_id=reviewer_id, flag=CHANGE, message=_("Sent back to review."))
-    return {"changed": changed}
+    """They wait for review again, and viewers drop them. Learners keep their progress."""
+    require_permission(request, "memocards.approve_memocard")
+    return {"changed": cards.unapprove(keys=body.ids, editor=editor_for(request.user))}
+
+
+@cards_router.post("/send-back", response={200: ChangedOut, **WRITE}, summary="Send cards back")
+@in_transaction
+def send_back_cards(request: HttpRequest, body: SendBackIn) -> dict[str, list[int]]:
+    """Their authors read the reason, and viewers drop them. They wait for review again once they are edited."""
+    require_permission(request, "memocards.approve_memocard")
+    return {"changed": cards.send_back(keys=body.ids, reason=body.reason, editor=editor_for(request.user))}
 
 
 @cards_router.patch("/{card_id}", response={200: CardOut, **CHANGE_ROW}, summary="Change a card")
 @in_transaction
 def update_card(request: HttpRequest, card_id: Id, body: PatchDict[CardIn]) -> MemoCard:
     """An approved card waits for review again when somebody who may not approve changes what learners see of it."""
-    user_id = require_permission(request, "memocards.change_memocard")
-    before = _lock_to_change(request, MemoCard, card_id, body)
-    card = cards.update_card(card_id=card_id, changes=body, may_approve=_may_approve(request, MemoCard))
-    log_change(before, card, [*body, "needs_review"], user_id=user_id)
+    require_permission(request, "memocards.change_memocard")
+    _refuse_if_changed(request, MemoCard, card_id, body)
+    cards.update(key=card_id, changes=body, editor=editor_for(request.user))
     return _versioned(MemoCard, card_id)
 
 
 @cards_router.delete("/{card_id}", response={204: None, **WRITE}, summary="Delete a card")
 @in_transaction
 def delete_card(request: HttpRequest, card_id: Id) -> Status[None]:
-    user_id = require_permission(request, "memocards.delete_memocard")
-    changed = cards.delete_cards(card_ids=[card_id])
-    if not changed:
+    require_permission(request, "memocards.delete_memocard")
+    if not cards.delete(keys=[card_id], editor=editor_for(request.user)):
         _get(MemoCard, card_id)
-    log_rows(MemoCard, changed, user_id=user_id, flag=DELETION, message=_("Deleted."))
     return Status(204, None)
 
 
 @cards_router.post("/{card_id}/restore", response={200: CardOut, **WRITE}, summary="Restore a card")
 @in_transaction
 def restore_card(request: HttpRequest, card_id: Id) -> MemoCard:
-    user_id = require_permission(request, "memocards.delete_memocard")
-    changed = cards.restore_cards(card_ids=[card_id])
-    log_rows(MemoCard, changed, user_id=user_id, flag=CHANGE, message=_("Restored."))
+    require_permission(request, "memocards.delete_memocard")
+    cards.restore(keys=[card_id], editor=editor_for(request.user))
     return _versioned(MemoCard, card_id)
 
 
@@ -355,21 +326,19 @@ def undo_review(request: HttpRequest, card_id: Id, body: UndoIn | None = None) -
     return UndoneOut(review_id=review.pk, card_id=review.card_id, undone_at=review.undone_at)
 
 
-def _may_approve(request: HttpRequest, model: type[Question | MemoCard]) -> bool:
-    return request.user.has_perm(f"memocards.approve_{model._meta.model_name}")
+def _refuse_if_changed(
+    request: HttpRequest, model: type[R], key: int, changes: Mapping[str, Any] | None = None
+) -> None:
+    """Where `If-Match` names what its sender read: lock the row, and refuse if it is another by now.
 
-
-def _lock_to_change(
-    request: HttpRequest, model: type[R], key: int, changes: Mapping[str, Any] = MappingProxyType({})
-) -> R:
-    """The row as it is before these changes. Whoever is changing it is waited for first, so that what is compared with
-    it is one's own change alone. Raises NotFound, Conflict; PreconditionFailed where `If-Match` names another content.
+    Raises NotFound, Conflict, PreconditionFailed.
     """
-    row = lock_with_topic(model, key, changes)
-    if_match = request.headers.get("If-Match", "*").strip()
-    if if_match != "*" and (rows := changed_rows(model, {key: if_match.strip('"')})):
+    version = request.headers.get("If-Match", "*").strip()
+    if version == "*":
+        return
+    lock_with_topic(model, key, changes or {})
+    if rows := changed_rows(model, {key: version.strip('"')}):
         raise PreconditionFailed(rows)
-    return row
 
 
 def _versioned(model: type[R], key: int) -> R:

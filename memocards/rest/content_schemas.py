@@ -259,6 +259,14 @@ class Ids(Strict):
     ids: Annotated[list[Id], Field(min_length=1, max_length=10_000)]
 
 
+class SendBackIn(Ids):
+    model_config = _example({"ids": [42, 43], "reason": "The second choice is right as well."})
+
+    reason: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=500), Plain] = Field(
+        description="What is to be mended. The author reads it."
+    )
+
+
 class ReadRow(Strict):
     id: Id
     version: Annotated[str, StringConstraints(min_length=1, max_length=200), Plain] = Field(

@@ -14,17 +14,22 @@ from tests.process.processes import OwnDatabase, own_database
 _PEOPLE = """
 from django.contrib.auth.models import User
 from django.test import Client
-from memocards import cards, topics
+from memocards.content import topics
+from memocards.content.cards import cards
+from memocards.content.editors import SYSTEM
+from memocards.models import LearnerSettings
 from publish.subscribers import create_subscriber
-topic = topics.create_topic(name="Capitals")
+topic = topics.create_topic(name="Capitals", editor=SYSTEM)
 card, unseen = [
-    cards.create_card(topic_id=topic.pk, front=front, back="Paris", needs_review=False).pk
+    cards.create(topic_id=topic.pk, front=front, back="Paris", needs_review=False, editor=SYSTEM).pk
     for front in ("France?", "What lies on the Seine?")
 ]
 staff = User.objects.create_superuser("staff")
 client = Client()
 client.force_login(staff)
 learners = [User.objects.create_user(name) for name in ("learner", "other")]
+for user in learners:
+    LearnerSettings.objects.create(learner=user)
 tokens = [create_subscriber(name=user.username, learner_id=user.pk)[1] for user in learners]
 print(topic.pk, card, unseen, client.cookies["sessionid"].value, *[user.pk for user in learners], *tokens)
 """

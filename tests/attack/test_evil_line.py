@@ -15,7 +15,10 @@ from django.contrib.auth.models import User
 from django.core.management import call_command
 
 from kit.scheduling import Outcome
-from memocards.content import cards, questions, topics
+from memocards.content import topics
+from memocards.content.cards import cards
+from memocards.content.editors import SYSTEM
+from memocards.content.questions import questions
 from memocards.errors import DomainError
 from memocards.learning import rating
 from memocards.models import Review
@@ -57,11 +60,11 @@ class Writer:
     def __init__(self, learner: User, seed: int) -> None:
         self.learner = learner
         self.random = random.Random(seed)
-        self.topic = topics.create_topic(name="Topic").pk
+        self.topic = topics.create_topic(name="Topic", editor=SYSTEM).pk
         self.untouched = [self._card(f"untouched {number}") for number in range(20)]
         self.cards = [self._card(f"{number}") for number in range(30)]
         self.questions = [
-            questions.create_question(topic_id=self.topic, stem=f"{n}?", choices=["a", "b"], answer=1).pk
+            questions.create(topic_id=self.topic, stem=f"{n}?", choices=["a", "b"], answer=1, editor=SYSTEM).pk
             for n in range(4)
         ]
         self.writes = self.epochs = 0
@@ -72,13 +75,13 @@ class Writer:
         chance = self.random.random()
         try:
             if chance < 0.35:
-                cards.update_card(card_id=self.random.choice(self.cards), changes={"back": f"v{self.writes}"})
+                cards.update(key=self.random.choice(self.cards), changes={"back": f"v{self.writes}"}, editor=SYSTEM)
             elif chance < 0.55:
-                cards.delete_cards(card_ids=self.random.sample(self.cards, 3))
+                cards.delete(keys=self.random.sample(self.cards, 3), editor=SYSTEM)
             elif chance < 0.75:
-                cards.restore_cards(card_ids=self.random.sample(self.cards, 6))
+                cards.restore(keys=self.random.sample(self.cards, 6), editor=SYSTEM)
             elif chance < 0.8:
-                questions.set_explanation(question_id=self.random.choice(self.questions), body=f"e{self.writes}")
+                questions.set_explanation(key=self.random.choice(self.questions), body=f"e{self.writes}", editor=SYSTEM)
             elif chance < 0.9:
                 self._rate()
             elif chance < 0.95:
@@ -92,7 +95,7 @@ class Writer:
         relay_batch()
 
     def _card(self, front: str) -> int:
-        return cards.create_card(topic_id=self.topic, front=front, back="B", needs_review=False).pk
+        return cards.create(topic_id=self.topic, front=front, back="B", needs_review=False, editor=SYSTEM).pk
 
     def _rate(self) -> None:
         rating.rate_card(

@@ -10,7 +10,8 @@ from django.contrib.auth.models import User
 from django.urls import reverse
 from playwright.sync_api import Page, expect
 
-from memocards.content import cards
+from memocards.content.cards import cards
+from memocards.content.editors import SYSTEM
 from memocards.models import MemoCard
 from tests.browser.conftest import Sitter, member_of_staff, reviewer
 from tests.browser.test_back_office import something_of_everything  # noqa: F401
@@ -62,7 +63,7 @@ def page(sit_down: Sitter, something_of_everything: User, expected_errors: list[
     topic = TopicFactory.create(name="한국사")
     MemoCardFactory.create_batch(3, topic=topic, needs_review=True)
     QuestionFactory.create_batch(2, topic=topic, needs_review=True)
-    cards.delete_cards(card_ids=[MemoCardFactory.create(topic=topic).pk])
+    cards.delete(keys=[MemoCardFactory.create(topic=topic).pk], editor=SYSTEM)
     # The policy is not what is looked at here, and axe breaks it.
     page = sit_down(something_of_everything, viewport=WIDE, bypass_csp=True)
     page.add_init_script(AXE_SCRIPT)

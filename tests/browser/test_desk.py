@@ -9,7 +9,8 @@ from django.contrib.sessions.models import Session
 from django.utils import timezone
 from playwright.sync_api import Dialog, Page, expect
 
-from memocards.content import cards
+from memocards.content.cards import cards
+from memocards.content.editors import SYSTEM
 from memocards.content.versions import versions_of
 from memocards.models import MemoCard
 from publish.models import PublishOutbox
@@ -209,7 +210,7 @@ def test_a_stale_decision_comes_back_with_the_difference(sit_down: Sitter, expec
     first, second = waiting(2)
     page = sit_down(reviewer())
     page.goto(DESK)
-    cards.update_card(card_id=first.pk, changes={"front": "changed meanwhile"})
+    cards.update(key=first.pk, changes={"front": "changed meanwhile"}, editor=SYSTEM)
     page.keyboard.press("a")
     expect(page.locator("#desk-message")).to_contain_text("It comes next.")
     shown(page, second)
@@ -235,7 +236,7 @@ def test_what_was_not_read_is_not_decided(sit_down: Sitter, expected_errors: lis
     page = sit_down(reviewer())
     page.goto(DESK)
     shown(page, first)
-    cards.update_card(card_id=changed.pk, changes={"front": "nobody read this"})
+    cards.update(key=changed.pk, changes={"front": "nobody read this"}, editor=SYSTEM)
     article = page.locator("#desk-item article")
     while not page.get_by_text("I have read it").is_visible():
         expect(article).to_be_visible()
@@ -311,7 +312,7 @@ def test_what_somebody_types_stays_when_the_row_is_lost(sit_down: Sitter) -> Non
     page.goto(DESK)
     page.keyboard.press("e")
     page.keyboard.type("Answers ")
-    cards.approve_cards(versions=versions_of(MemoCard, [first.pk]), reviewer_id=None)
+    cards.approve(versions=versions_of(MemoCard, [first.pk]), editor=SYSTEM)
     page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
     page.keyboard.type("and dates")
     expect(page.get_by_role("alert")).to_contain_text("Somebody approved")

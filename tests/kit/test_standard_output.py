@@ -11,6 +11,7 @@ import pytest
 from django.conf import settings
 from django.db import connection
 
+from memocards.content.editors import SYSTEM
 from memocards.content.topics import create_topic
 from tests.factories import MemoCardFactory
 from tests.process.processes import CHECKOUT
@@ -28,7 +29,7 @@ COMMANDS = [
 
 @pytest.fixture
 def environment(transactional_db: None, tmp_path: Path) -> dict[str, str]:
-    topic = create_topic(name="Anatomy")
+    topic = create_topic(name="Anatomy", editor=SYSTEM)
     MemoCardFactory.create_batch(2, topic=topic, needs_review=False)
     (tmp_path / "cards.csv").write_text("front,back\nHow many?,Two.\n")
     return {

@@ -1,4 +1,5 @@
-"""The census: every service that writes what is published is run here, and must tell the outbox what it did.
+"""The census: every service that writes what is published is run here, and must tell the outbox what it did, and the
+history who did it.
 
 A service that this list does not know fails the first test: add it, with a situation in which it changes something.
 """
@@ -13,13 +14,19 @@ from io import BytesIO
 from typing import Any
 
 import pytest
+from django.contrib.admin.models import LogEntry
 from django.utils import timezone
 from pytest_django.fixtures import Settings
 
 import memocards
 from kit.scheduling import Outcome
-from memocards.content import cards, questions, sample, topics
+from memocards.content import sample, topics
+from memocards.content.cards import cards
+from memocards.content.editorial import Editorial
+from memocards.content.editors import SYSTEM, Editor
+from memocards.content.questions import questions
 from memocards.content.versions import versions_of
+from memocards.errors import Conflict
 from memocards.explaining import requesting
 from memocards.importing.reading import read
 from memocards.importing.storing import store
@@ -27,7 +34,8 @@ from memocards.learning import erasing, future_answers, rating, rescheduling
 from memocards.learning.rating import Given
 from memocards.models import MemoCard, Question, Review, Topic
 from tests.factories import MemoCardFactory, QuestionFactory, TopicFactory, UserFactory
-from tests.memocards.outbox import forget, told, truth
+from tests.memocards.editors import reviewer
+from tests.memocards.outbox import Key, forget, told, truth
 
 LONG_AGO = datetime(2024, 1, 1, tzinfo=UTC)
 GOOD = Outcome.GOOD
@@ -38,12 +46,13 @@ Run = Callable[[], object]
 Situation = Callable[[], Run]
 
 # They call services, and write nothing themselves; or they write only who looks at what, which nobody publishes.
-PASSED_OVER = ("memocards.rest.content", "memocards.rest.learning", "memocards.admin", "memocards.content.approval")
+PASSED_OVER = ("memocards.rest.content", "memocards.rest.learning", "memocards.admin", "memocards.content.pile")
 
 # Public, and no writers of what is published; or unsafe alone, and so run by those that are listed below.
 OTHERS = {
     "memocards.content.topics.require_open_topics",
     "memocards.content.topics.lock_with_topic",
+    "memocards.content.cards.change_of_tags",
     "memocards.learning.rating.lock_learner",
     "memocards.learning.rating.study_clock",
     "memocards.learning.rating.scheduler_of",
@@ -88,6 +97,10 @@ def card(**fields: Any) -> MemoCard:
     return MemoCardFactory.create(**fields)
 
 
+def an_editor() -> Editor:
+    return reviewer(UserFactory.create().pk)
+
+
 def full_topic(*, deleted: bool) -> Topic:
     deleted_at = LONG_AGO if deleted else None
     made = topic(deleted_at=deleted_at)
@@ -107,13 +120,15 @@ def rated(**fields: Any) -> tuple[int, int]:
 def moved_card() -> Run:
     _learner, key = rated()
     target = topic().pk
-    return lambda: cards.update_card(card_id=key, changes={"topic_id": target})
+    editor = an_editor()
+    return lambda: cards.update(key=key, changes={"topic_id": target}, editor=editor)
 
 
 def moved_cards() -> Run:
     _learner, key = rated()
     target = topic().pk
-    return lambda: cards.move_cards(card_ids=[key], topic_id=target)
+    editor = an_editor()
+    return lambda: cards.move(keys=[key], topic_id=target, editor=editor)
 
 
 def second_answer() -> Run:
@@ -131,7 +146,8 @@ def imported() -> Run:
     """A new card, and a live one that the file changes: it goes back to review."""
     known = card(external_id="known")
     file = BytesIO(b"external_id,front,back\nknown,Changed,Back\nnew,Front,Back\n")
-    return lambda: store(read(file, name="cards.csv"), topic=known.topic.name)
+    editor = an_editor()
+    return lambda: store(read(file, name="cards.csv"), topic=known.topic.name, editor=editor)
 
 
 def undone_answer() -> Run:
@@ -188,75 +204,77 @@ def value(given: Any) -> Callable[[], Any]:
 
 SENT_BACK: dict[str, Any] = {"needs_review": True, "sent_back_at": LONG_AGO, "sent_back_reason": "Wrong."}
 
-SITUATIONS: dict[str, Situation] = {
-    "memocards.content.topics.create_topic": service(topics.create_topic, name=value("Rivers")),
-    "memocards.content.topics.update_topic": service(
+
+def edit(function: Callable[..., object], **arguments: Callable[[], object]) -> Situation:
+    """The same of a service that is told who acts."""
+    return service(function, editor=an_editor, **arguments)
+
+
+def editorial(name: str, rows: Editorial[Any], make: Callable[..., Any]) -> dict[str, Situation]:
+    """What is done to questions and cards alike."""
+    return {
+        f"{name}.approve": edit(rows.approve, versions=versions_made(make, needs_review=True)),
+        f"{name}.unapprove": edit(rows.unapprove, keys=keys_of(make)),
+        f"{name}.send_back": edit(rows.send_back, keys=keys_of(make), reason=value("Wrong.")),
+        f"{name}.take_back": edit(rows.take_back, keys=keys_of(make, **SENT_BACK)),
+        f"{name}.delete": edit(rows.delete, keys=keys_of(make)),
+        f"{name}.restore": edit(rows.restore, keys=keys_of(make, deleted_at=LONG_AGO)),
+    }
+
+
+EDITS: dict[str, Situation] = {
+    "memocards.content.topics.create_topic": edit(topics.create_topic, name=value("Rivers")),
+    "memocards.content.topics.update_topic": edit(
         topics.update_topic, topic_id=key_of(topic), changes=value({"name": "Lakes"})
     ),
-    "memocards.content.topics.delete_topic": service(
+    "memocards.content.topics.delete_topic": edit(
         topics.delete_topic, topic_id=key_of(full_topic, deleted=False), cascade=value(True)
     ),
-    "memocards.content.topics.restore_topic": service(topics.restore_topic, topic_id=key_of(full_topic, deleted=True)),
-    "memocards.content.questions.create_question": service(
-        questions.create_question,
+    "memocards.content.topics.restore_topic": edit(topics.restore_topic, topic_id=key_of(full_topic, deleted=True)),
+    **editorial("memocards.content.questions", questions, question),
+    "memocards.content.questions.create": edit(
+        questions.create,
         topic_id=key_of(topic),
         stem=value("Which?"),
         choices=value(["a", "b"]),
         answer=value(1),
     ),
-    "memocards.content.questions.update_question": service(
-        questions.update_question, question_id=key_of(question), changes=value({"answer": 2})
+    "memocards.content.questions.update": edit(questions.update, key=key_of(question), changes=value({"answer": 2})),
+    "memocards.content.questions.move": edit(questions.move, keys=keys_of(question), topic_id=key_of(topic)),
+    "memocards.content.questions.set_explanation": edit(
+        questions.set_explanation, key=key_of(question), body=value("For another reason.")
     ),
-    "memocards.content.questions.set_explanation": service(
-        questions.set_explanation, question_id=key_of(question), body=value("For another reason.")
+    "memocards.content.questions.clear_explanation": edit(questions.clear_explanation, key=key_of(question)),
+    "memocards.content.questions.request_explanation": edit(
+        questions.request_explanation, key=key_of(QuestionFactory.create)
     ),
-    "memocards.content.questions.clear_explanation": service(questions.clear_explanation, question_id=key_of(question)),
-    "memocards.content.questions.approve_questions": service(
-        questions.approve_questions, versions=versions_made(question, needs_review=True), reviewer_id=value(None)
+    "memocards.content.questions.request_explanations": edit(
+        questions.request_explanations, keys=keys_of(QuestionFactory.create)
     ),
-    "memocards.content.questions.unapprove_questions": service(
-        questions.unapprove_questions, question_ids=keys_of(question)
-    ),
-    "memocards.content.questions.delete_questions": service(questions.delete_questions, question_ids=keys_of(question)),
-    "memocards.content.questions.restore_questions": service(
-        questions.restore_questions, question_ids=keys_of(question, deleted_at=LONG_AGO)
-    ),
-    "memocards.content.cards.create_card": service(
-        cards.create_card,
+    **editorial("memocards.content.cards", cards, card),
+    "memocards.content.cards.create": edit(
+        cards.create,
         topic_id=key_of(topic),
         front=value("Front"),
         back=value("Back"),
         needs_review=value(False),
     ),
-    "memocards.content.cards.update_card": moved_card,
-    "memocards.content.cards.approve_cards": service(
-        cards.approve_cards, versions=versions_made(card, needs_review=True), reviewer_id=value(None)
+    "memocards.content.cards.update": moved_card,
+    "memocards.content.cards.move": moved_cards,
+    "memocards.content.cards.tag": edit(
+        cards.tag, keys=keys_of(card, tags=["old"]), add=value(["new"]), remove=value(["old"])
     ),
-    "memocards.content.cards.unapprove_cards": service(cards.unapprove_cards, card_ids=keys_of(card)),
-    "memocards.content.cards.delete_cards": service(cards.delete_cards, card_ids=keys_of(card)),
-    "memocards.content.cards.restore_cards": service(cards.restore_cards, card_ids=keys_of(card, deleted_at=LONG_AGO)),
-    "memocards.content.questions.send_back_questions": service(
-        questions.send_back_questions, question_ids=keys_of(question), reason=value("Wrong."), reviewer_id=value(None)
-    ),
-    "memocards.content.questions.take_back_questions": service(
-        questions.take_back_questions, question_ids=keys_of(question, **SENT_BACK)
-    ),
-    "memocards.content.questions.move_questions": service(
-        questions.move_questions, question_ids=keys_of(question), topic_id=key_of(topic)
-    ),
+    "memocards.importing.storing.store": imported,
+}
+
+SITUATIONS: dict[str, Situation] = {
+    **EDITS,
+    # Alone they note nothing in the history: whoever asks is known to those of the same name in content.questions.
     "memocards.explaining.requesting.request_explanation": service(
         requesting.request_explanation, question_id=key_of(QuestionFactory.create)
     ),
     "memocards.explaining.requesting.request_explanations": service(
         requesting.request_explanations, question_ids=keys_of(QuestionFactory.create)
-    ),
-    "memocards.content.cards.send_back_cards": service(
-        cards.send_back_cards, card_ids=keys_of(card), reason=value("Wrong."), reviewer_id=value(None)
-    ),
-    "memocards.content.cards.take_back_cards": service(cards.take_back_cards, card_ids=keys_of(card, **SENT_BACK)),
-    "memocards.content.cards.move_cards": moved_cards,
-    "memocards.content.cards.tag_cards": service(
-        cards.tag_cards, card_ids=keys_of(card, tags=["old"]), add=value(["new"]), remove=value(["old"])
     ),
     "memocards.learning.rating.rate_card": second_answer,
     "memocards.learning.rating.rate_cards": answers_made_offline,
@@ -264,23 +282,30 @@ SITUATIONS: dict[str, Situation] = {
     "memocards.learning.rescheduling.reschedule_page": rescheduled,
     "memocards.learning.future_answers.bring_back": brought_back,
     "memocards.learning.erasing.erase_learner": erased_learner,
-    "memocards.importing.storing.store": imported,
     "memocards.content.sample.load_topic": service(sample.load_topic, sample=lambda: next(sample.topic_files())),
 }
 
 
+# Of an Editorial: what its operations are made of.
+NO_EDITS = {"enqueue", "waits_at_first"}
+
+# Their content has no entry of its own.
+WITH_ALL_CONTENT = {"memocards.content.topics.delete_topic", "memocards.content.topics.restore_topic"}
+
 # What they change is not visible to viewers, before as after.
 OUT_OF_SIGHT = {
-    "memocards.content.questions.take_back_questions",
-    "memocards.content.cards.take_back_cards",
+    "memocards.content.questions.take_back",
+    "memocards.content.questions.request_explanation",
+    "memocards.content.questions.request_explanations",
+    "memocards.content.cards.take_back",
     "memocards.explaining.requesting.request_explanation",
     "memocards.explaining.requesting.request_explanations",
 }
 
 
 def writers() -> set[str]:
-    """The public functions of every module that begins transactions or enqueues."""
-    found = set()
+    """The public functions of every module that begins transactions or enqueues, and every editorial operation."""
+    names: set[str] = set()
     for info in pkgutil.walk_packages(memocards.__path__, "memocards."):
         module = importlib.import_module(info.name)
         writes = any(name == "in_transaction" or name.startswith("enqueue_") for name in vars(module))
@@ -288,8 +313,12 @@ def writers() -> set[str]:
             continue
         for name, function in inspect.getmembers(module, inspect.isfunction):
             if function.__module__ == info.name and not name.startswith("_"):
-                found.add(f"{info.name}.{name}")
-    return found
+                names.add(f"{info.name}.{name}")
+        for rows in vars(module).values():
+            if isinstance(rows, Editorial) and type(rows).__module__ == info.name:
+                methods = inspect.getmembers(rows, inspect.ismethod)
+                names |= {f"{info.name}.{name}" for name, _method in methods if name not in NO_EDITS}
+    return {name for name in names if not name.rpartition(".")[2].startswith("_")}
 
 
 def test_every_service_is_counted() -> None:
@@ -309,3 +338,43 @@ def test_a_service_tells_the_outbox_what_it_did(name: str, settings: Settings) -
     assert told()
     assert changed <= set(told())
     assert told() == {key: after.get(key) for key in told()}
+    assert bool(history()) == (name in EDITS)
+
+
+@pytest.mark.parametrize("name", sorted(EDITS))
+def test_an_edit_is_noted_in_the_history(name: str, settings: Settings) -> None:
+    settings.LLM_BASE_URL = "http://localhost:9/v1"
+    run = EDITS[name]()
+    before = truth()
+    run()
+    after = truth()
+    changed = {row_of(key) for key in before | after if before.get(key) != after.get(key)} - {None}
+    if name in WITH_ALL_CONTENT:
+        changed = {row for row in changed if row and row[0] == "topic"}
+    assert history()
+    assert changed <= set(history())
+
+
+def test_nobodys_edit_has_no_history() -> None:
+    topic = topics.create_topic(name="Rivers", editor=SYSTEM)
+    key = cards.create(topic_id=topic.pk, front="Front", back="Back", editor=SYSTEM).pk
+    cards.delete(keys=[key], editor=SYSTEM)
+    assert not history()
+
+
+def test_a_refused_edit_has_no_history() -> None:
+    key, editor = card(deleted_at=LONG_AGO).pk, an_editor()
+    with pytest.raises(Conflict):
+        cards.update(key=key, changes={"front": "New"}, editor=editor)
+    assert not history()
+
+
+def row_of(key: Key) -> tuple[str, str] | None:
+    """The row of content that is published under this key; None for a learner's progress."""
+    models = {"topic": "topic", "question": "question", "explanation": "question", "card": "memocard"}
+    return (models[key[0]], str(key[1])) if key[0] in models else None
+
+
+def history() -> list[tuple[str, str]]:
+    """The rows of the entries, as row_of() names them."""
+    return list(LogEntry.objects.values_list("content_type__model", "object_id"))

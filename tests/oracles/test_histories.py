@@ -20,7 +20,10 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule, run_state_machine_as_test
 
 from kit.scheduling import Outcome
-from memocards.content import cards, questions, topics
+from memocards.content import topics
+from memocards.content.cards import cards
+from memocards.content.editors import SYSTEM
+from memocards.content.questions import questions
 from memocards.content.versions import versions_of
 from memocards.errors import DomainError
 from memocards.learning import rating
@@ -118,27 +121,36 @@ class History(RuleBasedStateMachine):
 
     @rule(name=st.integers(0, 3), scheduler=st.sampled_from(["ladder", "fsrs"]))
     def create_topic(self, name: int, scheduler: str) -> None:
-        self._create(self.topics, lambda: topics.create_topic(name=f"Topic {name}", scheduler=scheduler).pk)
+        self._create(
+            self.topics, lambda: topics.create_topic(name=f"Topic {name}", scheduler=scheduler, editor=SYSTEM).pk
+        )
 
     @rule(topic=any_row, text=texts)
     def edit_topic(self, topic: int, text: str) -> None:
-        self._may_refuse(lambda: topics.update_topic(topic_id=_one(self.topics, topic), changes={"description": text}))
+        self._may_refuse(
+            lambda: topics.update_topic(topic_id=_one(self.topics, topic), changes={"description": text}, editor=SYSTEM)
+        )
 
     @rule(topic=any_row, cascade=st.booleans())
     def delete_topic(self, topic: int, cascade: bool) -> None:
-        self._may_refuse(lambda: topics.delete_topic(topic_id=_one(self.topics, topic), cascade=cascade))
+        self._may_refuse(lambda: topics.delete_topic(topic_id=_one(self.topics, topic), cascade=cascade, editor=SYSTEM))
 
     @rule(topic=any_row)
     def restore_topic(self, topic: int) -> None:
-        self._may_refuse(lambda: topics.restore_topic(topic_id=_one(self.topics, topic)))
+        self._may_refuse(lambda: topics.restore_topic(topic_id=_one(self.topics, topic), editor=SYSTEM))
 
     @rule(topic=any_row, text=texts, waits=st.booleans())
     def create_question(self, topic: int, text: str, waits: bool) -> None:
         self._create(
             self.questions,
             lambda: (
-                questions.create_question(
-                    topic_id=_one(self.topics, topic), stem=text, choices=[text, "No"], answer=1, needs_review=waits
+                questions.create(
+                    topic_id=_one(self.topics, topic),
+                    stem=text,
+                    choices=[text, "No"],
+                    answer=1,
+                    needs_review=waits,
+                    editor=SYSTEM,
                 ).pk
             ),
         )
@@ -146,16 +158,16 @@ class History(RuleBasedStateMachine):
     @rule(question=any_row, topic=any_row, text=texts)
     def edit_question(self, question: int, topic: int, text: str) -> None:
         changes = {"topic_id": _one(self.topics, topic), "stem": text}
-        self._may_refuse(lambda: questions.update_question(question_id=_one(self.questions, question), changes=changes))
+        self._may_refuse(lambda: questions.update(key=_one(self.questions, question), changes=changes, editor=SYSTEM))
 
     @rule(question=any_row, text=st.none() | texts)
     def explain(self, question: int, text: str | None) -> None:
         key = _one(self.questions, question)
         self._may_refuse(
             lambda: (
-                questions.clear_explanation(question_id=key)
+                questions.clear_explanation(key=key, editor=SYSTEM)
                 if text is None
-                else questions.set_explanation(question_id=key, body=text)
+                else questions.set_explanation(key=key, body=text, editor=SYSTEM)
             )
         )
 
@@ -164,44 +176,45 @@ class History(RuleBasedStateMachine):
         keys = _some(self.questions, rows)
         if change == "approve":
             versions = versions_of(Question, keys)
-            self._may_refuse(lambda: questions.approve_questions(versions=versions, reviewer_id=None))
+            self._may_refuse(lambda: questions.approve(versions=versions, editor=SYSTEM))
         else:
-            self._may_refuse(lambda: getattr(questions, f"{change}_questions")(question_ids=keys))
+            self._may_refuse(lambda: getattr(questions, change)(keys=keys, editor=SYSTEM))
 
     @rule(topic=any_row, question=st.none() | any_row, text=texts, waits=st.booleans())
     def create_card(self, topic: int, question: int | None, text: str, waits: bool) -> None:
         self._create(
             self.cards,
             lambda: (
-                cards.create_card(
+                cards.create(
                     topic_id=_one(self.topics, topic),
                     question_id=None if question is None or not self.questions else _one(self.questions, question),
                     front=text,
                     back="Back",
                     tags=[text],
                     needs_review=waits,
+                    editor=SYSTEM,
                 ).pk
             ),
         )
 
     @rule(card=any_row, text=texts)
     def edit_card(self, card: int, text: str) -> None:
-        self._may_refuse(lambda: cards.update_card(card_id=_one(self.cards, card), changes={"front": text}))
+        self._may_refuse(lambda: cards.update(key=_one(self.cards, card), changes={"front": text}, editor=SYSTEM))
 
     @rule(card=any_row, topic=any_row)
     def move_card(self, card: int, topic: int) -> None:
         """Its progress rows move along."""
         changes = {"topic_id": _one(self.topics, topic)}
-        self._may_refuse(lambda: cards.update_card(card_id=_one(self.cards, card), changes=changes))
+        self._may_refuse(lambda: cards.update(key=_one(self.cards, card), changes=changes, editor=SYSTEM))
 
     @rule(rows=some_rows, change=st.sampled_from(["approve", "unapprove", "delete", "restore"]))
     def change_cards(self, rows: list[int], change: str) -> None:
         keys = _some(self.cards, rows)
         if change == "approve":
             versions = versions_of(MemoCard, keys)
-            self._may_refuse(lambda: cards.approve_cards(versions=versions, reviewer_id=None))
+            self._may_refuse(lambda: cards.approve(versions=versions, editor=SYSTEM))
         else:
-            self._may_refuse(lambda: getattr(cards, f"{change}_cards")(card_ids=keys))
+            self._may_refuse(lambda: getattr(cards, change)(keys=keys, editor=SYSTEM))
 
     # Learners
 
@@ -274,8 +287,11 @@ class History(RuleBasedStateMachine):
         def begin() -> tuple[transaction.Atomic, tuple[int, int]]:
             atomic = transaction.atomic()
             atomic.__enter__()
-            topic = topics.create_topic(name=name)
-            return atomic, (topic.pk, cards.create_card(topic_id=topic.pk, front=text, back="B", needs_review=False).pk)
+            topic = topics.create_topic(name=name, editor=SYSTEM)
+            return atomic, (
+                topic.pk,
+                cards.create(topic_id=topic.pk, front=text, back="B", needs_review=False, editor=SYSTEM).pk,
+            )
 
         self.late, self.late_rows = self.elsewhere.submit(begin).result()
 

@@ -10,7 +10,9 @@ import psycopg
 import pytest
 from django.db import connection, transaction
 
-from memocards.content import cards, topics
+from memocards.content import topics
+from memocards.content.cards import cards
+from memocards.content.editors import SYSTEM
 from publish import relay
 from publish.models import PublishedItem, PublishOutbox
 from publish.relay import Relay
@@ -154,21 +156,21 @@ def test_a_late_transaction_is_not_overlooked_when_an_older_one_ended_after_it_b
     The restored card is what is published already, so its row is dropped and leaves no trace of its id. Were the
     deletion found only then, the card would be gone for ever.
     """
-    topic = topics.create_topic(name="Topic")
-    card = cards.create_card(topic_id=topic.pk, front="F", back="B", needs_review=False)
+    topic = topics.create_topic(name="Topic", editor=SYSTEM)
+    card = cards.create(topic_id=topic.pk, front="F", back="B", needs_review=False, editor=SYSTEM)
     worker = Relay()
     while worker.step().drained:
         pass
     older, late = Transaction(), Transaction()
-    late.run(cards.delete_cards, card_ids=[card.pk])
+    late.run(cards.delete, card_ids=[card.pk])
     older.run(topics.create_topic, name="Older transaction, higher outbox id")
     older.commit()
     # The late transaction is now newer than every one that has ended, yet its outbox id is below what is drained.
     for number in range(4):
         assert worker.step().published == 1
-        topics.create_topic(name=f"Meanwhile {number}")
+        topics.create_topic(name=f"Meanwhile {number}", editor=SYSTEM)
     late.commit()
-    cards.restore_cards(card_ids=[card.pk])
+    cards.restore(keys=[card.pk], editor=SYSTEM)
     while worker.step().drained:
         pass
     assert PublishedItem.objects.get(kind="card", source_id=card.pk).deleted is False

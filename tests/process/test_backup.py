@@ -30,18 +30,20 @@ FEED_STATE = "publish_feed_state"
 
 CONTENT = """
 from django.contrib.auth.models import User
-from memocards import cards, topics
+from memocards.content import topics
+from memocards.content.cards import cards
+from memocards.content.editors import SYSTEM
 from publish.subscribers import create_subscriber
 learner = User.objects.create_user("learner")
-topic = topics.create_topic(name="Rated")
-card = cards.create_card(topic_id=topic.pk, front="F", back="B", needs_review=False)
+topic = topics.create_topic(name="Rated", editor=SYSTEM)
+card = cards.create(topic_id=topic.pk, front="F", back="B", needs_review=False, editor=SYSTEM)
 print(create_subscriber(name="all", all_learners=True)[1])
 """
 RATE = """
 import uuid
 from django.contrib.auth.models import User
 from django.utils import timezone
-from memocards import rating
+from memocards.learning import rating
 from memocards.models import MemoCard
 from kit.scheduling import Outcome
 for _ in range({number}):
@@ -51,15 +53,18 @@ for _ in range({number}):
     )
 """
 MANY_CARDS = """
-from memocards import cards, topics
-topic = topics.create_topic(name="Large")
+from memocards.content import topics
+from memocards.content.cards import cards
+from memocards.content.editors import SYSTEM
+topic = topics.create_topic(name="Large", editor=SYSTEM)
 for number in range({number}):
-    cards.create_card(topic_id=topic.pk, front=str(number), back="B" * 200, needs_review=False)
+    cards.create(topic_id=topic.pk, front=str(number), back="B" * 200, needs_review=False, editor=SYSTEM)
 """
 ADD_CARD = """
-from memocards import cards
+from memocards.content.cards import cards
+from memocards.content.editors import SYSTEM
 from memocards.models import Topic
-print(cards.create_card(topic_id=Topic.objects.earliest("pk").pk, front="N", back="B", needs_review=False).pk)
+print(cards.create(topic_id=Topic.objects.earliest("pk").pk, front="N", back="B", needs_review=False, editor=SYSTEM).pk)
 """
 
 

@@ -14,7 +14,9 @@ from django.db import connection, transaction
 from django.utils import timezone
 
 from kit.scheduling import Outcome
-from memocards.content import cards, topics
+from memocards.content import topics
+from memocards.content.cards import cards
+from memocards.content.editors import SYSTEM
 from memocards.models import MemoCard, Review
 from publish.backfill import backfill_page
 from publish.models import PublishedItem, SetAside
@@ -36,8 +38,11 @@ Viewers = Callable[..., Viewer]
 
 
 def _publish_cards(number: int) -> list[int]:
-    topic = topics.create_topic(name=f"Topic of {number}")
-    keys = [cards.create_card(topic_id=topic.pk, front=f"{n}", back="B", needs_review=False).pk for n in range(number)]
+    topic = topics.create_topic(name=f"Topic of {number}", editor=SYSTEM)
+    keys = [
+        cards.create(topic_id=topic.pk, front=f"{n}", back="B", needs_review=False, editor=SYSTEM).pk
+        for n in range(number)
+    ]
     relay_batch()
     return keys
 
@@ -46,7 +51,7 @@ def _publish_cards(number: int) -> list[int]:
 def client(hub_here: Installation) -> Any:
     """HTTP to a hub that is up, and has published one topic."""
     hub_here.hub()
-    topics.create_topic(name="First")
+    topics.create_topic(name="First", editor=SYSTEM)
     relay_batch()
     with httpx.Client(base_url=hub_here.url, timeout=30) as client:
         yield client
@@ -99,11 +104,11 @@ def test_a_first_sync_finishes_while_tombstones_are_pruned_and_a_late_consumer_i
     fetch = over_http(client, subscribe())
     slow, late = Follower(fetch, limit=3), Follower(fetch)
     late.catch_up()
-    cards.delete_cards(card_ids=keys[:5])
+    cards.delete(keys=keys[:5], editor=SYSTEM)
     relay_batch()
     slow.read()  # its scan began after these deletions, whose tombstones it need not see
     assert prune_tombstones(published_before=timezone.now()).deleted == 5
-    cards.delete_cards(card_ids=keys[5:8])  # after it began: it must see these
+    cards.delete(keys=keys[5:8], editor=SYSTEM)  # after it began: it must see these
     relay_batch()
     slow.catch_up()
     assert slow.restarts == 0
@@ -122,7 +127,7 @@ def test_a_consumer_that_is_mid_scan_is_told_of_a_deletion_it_could_miss(
     keys = _publish_cards(10)
     follower = Follower(over_http(client, subscribe()), limit=4)
     follower.read()
-    cards.delete_cards(card_ids=keys[:1])
+    cards.delete(keys=keys[:1], editor=SYSTEM)
     relay_batch()
     prune_tombstones(published_before=timezone.now())
     follower.catch_up()
@@ -137,7 +142,7 @@ def test_a_viewer_that_missed_pruned_tombstones_drops_the_rows_all_the_same(
     keys = _publish_cards(5)
     viewer = viewers(hub_url=hub_here.url, token=subscribe())
     viewer.sync_once()
-    cards.delete_cards(card_ids=keys[:2])
+    cards.delete(keys=keys[:2], editor=SYSTEM)
     relay_batch()
     prune_tombstones(published_before=timezone.now())
     assert "begins anew" in viewer.sync_once()
@@ -148,7 +153,7 @@ def test_a_viewer_killed_again_and_again_ends_with_what_the_hub_has(
     hub_here: Installation, client: httpx.Client, subscribe: Subscribe, viewers: Viewers
 ) -> None:
     """Row 19. Pages of 1000: each kill leaves a whole page and its cursor, or neither."""
-    topic = topics.create_topic(name="Large")
+    topic = topics.create_topic(name="Large", editor=SYSTEM)
     with connection.cursor() as cursor:
         cursor.execute(
             "INSERT INTO memocards_memocard (topic_id, front, back, tags, external_id, needs_review, updated_at)"
@@ -207,7 +212,7 @@ def test_a_lost_listen_connection_delays_nobody_for_long(client: httpx.Client, s
         [listener] = wait_until(_listening, what="A LISTEN connection")
         with connection.cursor() as cursor:
             cursor.execute("SELECT pg_terminate_backend(%s, 5000)", [listener])
-        topics.create_topic(name="News")
+        topics.create_topic(name="News", editor=SYSTEM)
         relay_batch()
         published_at = time.monotonic()
         page, answered_at = waiting.result()
@@ -232,7 +237,7 @@ def test_a_commit_between_the_look_and_the_wait_is_not_slept_through(
         for number in range(40):
             waiting = pool.submit(_wait_for_news, client, token, follower.cursor)
             time.sleep(number / 40 * 0.02)
-            topics.create_topic(name=f"News {number}")
+            topics.create_topic(name=f"News {number}", editor=SYSTEM)
             relay_batch()
             published_at = time.monotonic()
             page, answered_at = waiting.result()
@@ -351,10 +356,10 @@ def poison(transactional_db: None) -> Any:
 def test_a_row_that_cannot_be_published_is_set_aside_named_and_published_once_mended(
     poison: None, hub_here: Installation
 ) -> None:
-    topic = topics.create_topic(name="Topic")
+    topic = topics.create_topic(name="Topic", editor=SYSTEM)
     keys = [
-        cards.create_card(
-            topic_id=topic.pk, front="poison" if n in {100, 101} else "F", back="B", needs_review=False
+        cards.create(
+            topic_id=topic.pk, front="poison" if n in {100, 101} else "F", back="B", needs_review=False, editor=SYSTEM
         ).pk
         for n in range(200)
     ]
@@ -362,7 +367,7 @@ def test_a_row_that_cannot_be_published_is_set_aside_named_and_published_once_me
     relay = hub_here.relay()
     wait_until(lambda: PublishedItem.objects.filter(kind="card").count() == 198, what="All the other cards")
     wait_until(lambda: SetAside.objects.count() == 2, what="Both set aside")
-    cards.update_card(card_id=keys[0], changes={"front": "It goes on"})
+    cards.update(key=keys[0], changes={"front": "It goes on"}, editor=SYSTEM)
     wait_until(lambda: PublishedItem.objects.get(kind="card", source_id=keys[0]).payload["front"] == "It goes on")
     status = hub_here.manage("publish_status")
     assert all(f"card {key}" in status and POISONED in status for key in poisoned)
@@ -380,6 +385,6 @@ def test_a_row_that_cannot_be_published_is_set_aside_named_and_published_once_me
         lambda: list(SetAside.objects.values_list("source_id", flat=True)) == poisoned[1:], what="Set aside again"
     )
     with transaction.atomic():
-        cards.delete_cards(card_ids=poisoned[1:])
+        cards.delete(keys=poisoned[1:], editor=SYSTEM)
     wait_until(outbox_is_empty, what="An empty outbox")
     assert drift() == []

@@ -17,6 +17,7 @@ import httpx
 import pytest
 from django.db import connection
 
+from memocards.content.editors import SYSTEM
 from memocards.content.topics import create_topic
 from tests.process.processes import CHECKOUT, Installation, Process, free_port, processes_marked, wait_until
 
@@ -81,7 +82,7 @@ class Launched:
 @pytest.fixture
 def launched(transactional_db: None, tmp_path: Path) -> Iterator[Launched]:
     # Where there is a topic, no sample content is loaded.
-    create_topic(name="Anatomy")
+    create_topic(name="Anatomy", editor=SYSTEM)
     launched = Launched(tmp_path)
     yield launched
     launched.installation.stop_all()

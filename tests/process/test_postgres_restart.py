@@ -17,11 +17,13 @@ from tests.process.writing import Written
 
 TOKENS = """
 from django.contrib.auth.models import User
-from memocards import cards, topics
+from memocards.content import topics
+from memocards.content.cards import cards
+from memocards.content.editors import SYSTEM
 from publish.subscribers import create_subscriber
 learner = User.objects.create_user("learner")
-topic = topics.create_topic(name="Rated over HTTP")
-card = cards.create_card(topic_id=topic.pk, front="F", back="B", needs_review=False)
+topic = topics.create_topic(name="Rated over HTTP", editor=SYSTEM)
+card = cards.create(topic_id=topic.pk, front="F", back="B", needs_review=False, editor=SYSTEM)
 print(create_subscriber(name="all", all_learners=True)[1])
 print(create_subscriber(name="learner", learner_id=learner.pk)[1])
 print(card.pk)

@@ -8,7 +8,9 @@ import psycopg
 import pytest
 from django.db import connection
 
-from memocards.content import cards, topics
+from memocards.content import topics
+from memocards.content.cards import cards
+from memocards.content.editors import SYSTEM
 from publish.models import FeedState, PublishedItem, PublishOutbox
 from publish.relay import outbox_is_empty, relay_batch
 from tests.process.consuming import Consuming
@@ -112,14 +114,16 @@ def test_a_relay_killed_at_any_point_leaves_nothing_and_another_takes_over(
     hub_here: Installation,
 ) -> None:
     """Row 4. The dead relay's backend holds the feed's lock until PostgreSQL notices that nobody is there."""
-    topic = topics.create_topic(name="Published before")
+    topic = topics.create_topic(name="Published before", editor=SYSTEM)
     relay_batch()
     before = FeedState.objects.get().last_seq
     lock, gate = POINTS[point]
     if gate:
         gates(gate)
-    topics.update_topic(topic_id=topic.pk, changes={"description": "Touched"})
-    fresh = [cards.create_card(topic_id=topic.pk, front="F", back="B", needs_review=False).pk for _ in range(5)]
+    topics.update_topic(topic_id=topic.pk, changes={"description": "Touched"}, editor=SYSTEM)
+    fresh = [
+        cards.create(topic_id=topic.pk, front="F", back="B", needs_review=False, editor=SYSTEM).pk for _ in range(5)
+    ]
     elsewhere.execute(lock)
 
     def stopped_here() -> set[int]:

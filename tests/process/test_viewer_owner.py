@@ -13,7 +13,9 @@ from django.db import connection, transaction
 from django.db.models import F, Q
 
 from kit.scheduling import Outcome
-from memocards.content import cards, topics
+from memocards.content import topics
+from memocards.content.cards import cards
+from memocards.content.editors import SYSTEM
 from memocards.learning import rating
 from memocards.learning.erasing import erase_learner
 from memocards.models import CardProgress, MemoCard, Review
@@ -53,8 +55,11 @@ def hub(hub_here: Installation) -> Installation:
 @pytest.fixture
 def keys(transactional_db: None) -> list[int]:
     """Published cards."""
-    topic = topics.create_topic(name="Anatomy")
-    keys = [cards.create_card(topic_id=topic.pk, front=f"F{n}", back="B", needs_review=False).pk for n in range(40)]
+    topic = topics.create_topic(name="Anatomy", editor=SYSTEM)
+    keys = [
+        cards.create(topic_id=topic.pk, front=f"F{n}", back="B", needs_review=False, editor=SYSTEM).pk
+        for n in range(40)
+    ]
     relay_batch()
     return keys
 
@@ -169,8 +174,8 @@ def test_a_hub_put_back_to_a_backup_is_given_again_what_it_had_accepted_since(
     before = rate_in(viewer, keys[0])
     relay_batch()
     put_back = take_backup()
-    late = cards.create_card(
-        topic_id=MemoCard.objects.get(pk=keys[0]).topic_id, front="Late", back="B", needs_review=False
+    late = cards.create(
+        topic_id=MemoCard.objects.get(pk=keys[0]).topic_id, front="Late", back="B", needs_review=False, editor=SYSTEM
     )
     relay_batch()
     viewer.sync_once()
@@ -213,8 +218,8 @@ def test_a_newer_hub_and_back_shows_nothing_twice_and_loses_nothing(
     viewer = viewers(hub_url=hub.url, token=token_of(learner))
     viewer.sync_once()
     publish_as_newer("card", keys[:10])
-    cards.delete_cards(card_ids=keys[:3])
-    cards.update_card(card_id=keys[3], changes={"front": "Edited since"})
+    cards.delete(keys=keys[:3], editor=SYSTEM)
+    cards.update(key=keys[3], changes={"front": "Edited since"}, editor=SYSTEM)
     publish_as_newer("card", [keys[3]])
     with connection.cursor() as cursor:
         # A kind of the future, which this hub's own outbox would not take.
@@ -232,7 +237,7 @@ def test_a_newer_hub_and_back_shows_nothing_twice_and_loses_nothing(
     assert fronts[keys[3]] == "F3"
 
     # A restart of the scan keeps the ones and the others; a deletion meanwhile is a deletion.
-    cards.delete_cards(card_ids=[keys[5]])
+    cards.delete(keys=[keys[5]], editor=SYSTEM)
     relay_batch()
     call_command("new_feed_epoch", verbosity=0)
     viewer.sync_once()

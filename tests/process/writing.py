@@ -76,17 +76,22 @@ def make_content() -> Content:
     """Topics, questions, approved cards and learners; enqueued, as everything that services write."""
     from django.contrib.auth.models import User
 
-    from memocards.content import cards, questions, topics
+    from memocards.content import topics
+    from memocards.content.cards import cards
+    from memocards.content.editors import SYSTEM
+    from memocards.content.questions import questions
 
     run = uuid.uuid4().hex[:8]
-    content = Content(topics=[topics.create_topic(name=f"Topic {run} {number}").pk for number in range(3)])
+    content = Content(
+        topics=[topics.create_topic(name=f"Topic {run} {number}", editor=SYSTEM).pk for number in range(3)]
+    )
     for number in range(6):
         topic_id = content.topics[number % 3]
-        question = questions.create_question(topic_id=topic_id, stem=f"{number}?", choices=["a", "b"], answer=1)
+        question = questions.create(topic_id=topic_id, stem=f"{number}?", choices=["a", "b"], answer=1, editor=SYSTEM)
         content.questions.append(question.pk)
     for number in range(40):
         topic_id = content.topics[number % 3]
-        card = cards.create_card(topic_id=topic_id, front=f"{number}:0", back="Back", needs_review=False)
+        card = cards.create(topic_id=topic_id, front=f"{number}:0", back="Back", needs_review=False, editor=SYSTEM)
         content.cards.append(card.pk)
     content.learners = [User.objects.create_user(f"{run} {number}").pk for number in range(3)]
     return content
@@ -96,14 +101,15 @@ class Writer:
     """One thread's worth of writing. Three of its cards are edited by nobody else."""
 
     def __init__(self, content: Content, *, seed: int, longest_hold: float = 0.03) -> None:
-        from memocards.content import cards
+        from memocards.content.cards import cards
+        from memocards.content.editors import SYSTEM
 
         self.content = content
         self.random = random.Random(seed)
         self.longest_hold = longest_hold
         self.written = Written()
         self.own = [
-            cards.create_card(topic_id=content.topics[0], front="own:0", back="Back", needs_review=False).pk
+            cards.create(topic_id=content.topics[0], front="own:0", back="Back", needs_review=False, editor=SYSTEM).pk
             for _ in range(3)
         ]
         self.written.confirmed = dict.fromkeys(self.own, 0)
@@ -142,14 +148,15 @@ class Writer:
 
     def _edit_own(self) -> None:
         from kit.transactions import in_transaction
-        from memocards.content import cards
+        from memocards.content.cards import cards
+        from memocards.content.editors import SYSTEM
 
         key = self.random.choice(self.own)
         version = self.written.tried[key] = self.written.tried[key] + 1
 
         @in_transaction
         def edit_and_hold() -> None:
-            cards.update_card(card_id=key, changes={"front": f"own:{version}"})
+            cards.update(key=key, changes={"front": f"own:{version}"}, editor=SYSTEM)
             self._hold()
 
         edit_and_hold()
@@ -157,7 +164,8 @@ class Writer:
 
     def _change_many(self) -> None:
         from kit.transactions import in_transaction
-        from memocards.content import cards
+        from memocards.content.cards import cards
+        from memocards.content.editors import SYSTEM
         from memocards.content.versions import versions_of
         from memocards.models import MemoCard
 
@@ -167,29 +175,31 @@ class Writer:
         @in_transaction
         def change_and_hold() -> None:
             if change == "approve":
-                cards.approve_cards(versions=versions_of(MemoCard, keys), reviewer_id=None)
+                cards.approve(versions=versions_of(MemoCard, keys), editor=SYSTEM)
             else:
-                getattr(cards, f"{change}_cards")(card_ids=keys)
+                getattr(cards, change)(keys=keys, editor=SYSTEM)
             self._hold()
 
         change_and_hold()
 
     def _create(self) -> None:
-        from memocards.content import cards
+        from memocards.content.cards import cards
+        from memocards.content.editors import SYSTEM
 
-        card = cards.create_card(
-            topic_id=self.random.choice(self.content.topics), front="new:0", back="B", needs_review=False
+        card = cards.create(
+            topic_id=self.random.choice(self.content.topics), front="new:0", back="B", needs_review=False, editor=SYSTEM
         )
         self.written.created.append(card.pk)
 
     def _explain(self) -> None:
-        from memocards.content import questions
+        from memocards.content.editors import SYSTEM
+        from memocards.content.questions import questions
 
         key = self.random.choice(self.content.questions)
         if self.random.random() < 0.3:
-            questions.clear_explanation(question_id=key)
+            questions.clear_explanation(key=key, editor=SYSTEM)
         else:
-            questions.set_explanation(question_id=key, body=f"Because of {self.random.random()}")
+            questions.set_explanation(key=key, body=f"Because of {self.random.random()}", editor=SYSTEM)
 
     def _rate(self) -> None:
         from django.utils import timezone
@@ -214,22 +224,25 @@ class Writer:
 
     def _cascade(self) -> None:
         """A topic of the writer's own: made, filled, deleted with its content, perhaps restored."""
-        from memocards.content import cards, topics
+        from memocards.content import topics
+        from memocards.content.cards import cards
+        from memocards.content.editors import SYSTEM
 
-        topic = topics.create_topic(name=f"Short-lived {uuid.uuid4().hex}")
+        topic = topics.create_topic(name=f"Short-lived {uuid.uuid4().hex}", editor=SYSTEM)
         for number in range(3):
-            cards.create_card(topic_id=topic.pk, front=f"short:{number}", back="B", needs_review=False)
-        topics.delete_topic(topic_id=topic.pk, cascade=True)
+            cards.create(topic_id=topic.pk, front=f"short:{number}", back="B", needs_review=False, editor=SYSTEM)
+        topics.delete_topic(topic_id=topic.pk, cascade=True, editor=SYSTEM)
         if self.random.random() < 0.5:
-            topics.restore_topic(topic_id=topic.pk)
+            topics.restore_topic(topic_id=topic.pk, editor=SYSTEM)
 
     def _change_mind(self) -> None:
         from django.db import transaction
 
-        from memocards.content import cards
+        from memocards.content.cards import cards
+        from memocards.content.editors import SYSTEM
 
         with transaction.atomic():
-            cards.update_card(card_id=self.random.choice(self.own), changes={"front": "own:999999999"})
+            cards.update(key=self.random.choice(self.own), changes={"front": "own:999999999"}, editor=SYSTEM)
             raise RolledBack
 
     def _hold(self) -> None:

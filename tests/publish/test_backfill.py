@@ -9,7 +9,8 @@ import pytest
 from django.db import connection, transaction
 from django.utils import timezone
 
-from memocards.content import cards
+from memocards.content.cards import cards
+from memocards.content.editors import SYSTEM
 from memocards.content.versions import versions_of
 from memocards.errors import ChangedSince, Conflict
 from memocards.models import MemoCard
@@ -133,7 +134,7 @@ def test_a_row_deleted_under_a_page_is_not_resurrected(
             enqueue_tombstone_publish("card", [gone.pk])
             MemoCard.objects.filter(pk=gone.pk).delete()
         else:
-            cards.delete_cards(card_ids=[gone.pk])
+            cards.delete(keys=[gone.pk], editor=SYSTEM)
         page = in_thread(backfill_page, "card")
         waiting()
     assert page.result().enqueued == (1 if hard else 2)
@@ -165,11 +166,11 @@ def test_backfill_among_writers_ends_with_what_the_sources_say(in_thread: InThre
             key = keys[(turn * 7 + offset) % len(keys)]
             step = (turn + offset) % 5
             if step == 0:
-                cards.delete_cards(card_ids=[key, keys[turn]])
+                cards.delete(keys=[key, keys[turn]], editor=SYSTEM)
             elif step == 1:
-                cards.restore_cards(card_ids=[key, keys[turn]])
+                cards.restore(keys=[key, keys[turn]], editor=SYSTEM)
             elif step == 2:
-                cards.unapprove_cards(card_ids=keys[turn : turn + 9])
+                cards.unapprove(keys=keys[turn : turn + 9], editor=SYSTEM)
             elif step == 3:
                 approve(keys[turn : turn + 9][::-1])
             elif MemoCard.objects.filter(pk=key, deleted_at=None).exists():
@@ -178,11 +179,11 @@ def test_backfill_among_writers_ends_with_what_the_sources_say(in_thread: InThre
     def approve(given: list[int]) -> None:
         # Somebody may rewrite one of them right after it was read.
         with suppress(ChangedSince):
-            cards.approve_cards(versions=versions_of(MemoCard, given), reviewer_id=None)
+            cards.approve(versions=versions_of(MemoCard, given), editor=SYSTEM)
 
     def rewrite(key: int, front: str) -> None:
         try:
-            cards.update_card(card_id=key, changes={"front": front})
+            cards.update(key=key, changes={"front": front}, editor=SYSTEM)
         except Conflict:
             return  # another thread has deleted it meanwhile
 
@@ -235,9 +236,9 @@ def test_bulk_changes_and_pages_take_their_locks_in_one_order(in_thread: InThrea
         for turn in range(12):
             given = keys[::-1] if backwards else keys
             if turn % 2:
-                cards.approve_cards(versions=versions_of(MemoCard, given), reviewer_id=None)
+                cards.approve(versions=versions_of(MemoCard, given), editor=SYSTEM)
             else:
-                cards.unapprove_cards(card_ids=given)
+                cards.unapprove(keys=given, editor=SYSTEM)
 
     def pages() -> None:
         for _ in range(12):

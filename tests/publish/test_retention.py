@@ -8,7 +8,8 @@ from django.db import connection
 from django.utils import timezone
 
 from kit.transactions import in_transaction
-from memocards.content import cards
+from memocards.content.cards import cards
+from memocards.content.editors import SYSTEM
 from publish import feed
 from publish.cursor import CursorExpired
 from publish.models import FeedState, PublishedItem
@@ -48,7 +49,7 @@ def test_pruning_takes_the_oldest_tombstones_and_raises_the_floor_to_them(drain:
     ids = publish(5)
     drain()
     for key in ids[:3]:
-        cards.delete_cards(card_ids=[key])
+        cards.delete(keys=[key], editor=SYSTEM)
         drain()
     head = FeedState.objects.get().last_seq
     step = prune_tombstones(published_before=timezone.now() + timedelta(seconds=1), limit=2)
@@ -61,7 +62,7 @@ def test_pruning_takes_the_oldest_tombstones_and_raises_the_floor_to_them(drain:
 def test_a_young_tombstone_stays(drain: Drain) -> None:
     [key] = publish(1)
     drain()
-    cards.delete_cards(card_ids=[key])
+    cards.delete(keys=[key], editor=SYSTEM)
     drain()
     assert prune_tombstones(published_before=timezone.now() - timedelta(days=1)).deleted == 0
     assert FeedState.objects.get().tombstone_floor == 0
@@ -72,7 +73,7 @@ def test_who_had_not_read_a_pruned_tombstone_is_told_to_start_over(drain: Drain)
     ids = publish(3)
     drain()
     before = feed.page(EVERYONE)
-    cards.delete_cards(card_ids=ids[:1])
+    cards.delete(keys=ids[:1], editor=SYSTEM)
     drain()
     prune()
     with pytest.raises(CursorExpired):
@@ -84,7 +85,7 @@ def test_a_first_sync_slower_than_pruning_finishes_and_is_right(drain: Drain) ->
     """Row 18: what was pruned before its scan began it has never held, so it may go on."""
     ids = publish(6)
     drain()
-    cards.delete_cards(card_ids=ids[4:])
+    cards.delete(keys=ids[4:], editor=SYSTEM)
     drain()
     pages = [feed.page(EVERYONE, limit=1)]
     prune()
@@ -98,7 +99,7 @@ def test_a_first_sync_that_may_hold_what_was_deleted_and_pruned_meanwhile_is_tol
     ids = publish(4)
     drain()
     page = feed.page(EVERYONE, limit=1)
-    cards.delete_cards(card_ids=ids[:1])
+    cards.delete(keys=ids[:1], editor=SYSTEM)
     drain()
     prune()
     with pytest.raises(CursorExpired):
@@ -108,10 +109,10 @@ def test_a_first_sync_that_may_hold_what_was_deleted_and_pruned_meanwhile_is_tol
 def test_a_key_whose_tombstone_was_pruned_can_be_published_again(drain: Drain) -> None:
     [key] = publish(1)
     drain()
-    cards.delete_cards(card_ids=[key])
+    cards.delete(keys=[key], editor=SYSTEM)
     drain()
     prune()
-    cards.restore_cards(card_ids=[key])
+    cards.restore(keys=[key], editor=SYSTEM)
     assert drain().published == 1
     assert held_by([feed.page(EVERYONE)]) == {key}
 
@@ -126,7 +127,7 @@ def test_a_new_epoch_makes_every_consumer_start_over_and_the_outbox_go_on_above(
     new_feed_epoch()
     with pytest.raises(CursorExpired):
         feed.page(EVERYONE, after=cursor)
-    cards.update_card(card_id=ids[0], changes={"front": "changed"})
+    cards.update(key=ids[0], changes={"front": "changed"}, editor=SYSTEM)
     assert drain().published == 1
 
 
@@ -145,7 +146,7 @@ def test_a_copy_in_another_cluster_begins_a_new_epoch_by_itself_and_serves_nothi
 def test_the_commands_do_it_and_say_so(drain: Drain) -> None:
     ids = publish(3)
     drain()
-    cards.delete_cards(card_ids=ids)
+    cards.delete(keys=ids, editor=SYSTEM)
     drain()
     out = StringIO()
     call_command("prune_tombstones", "--older-than", "1", stdout=out, stderr=StringIO())

@@ -4,7 +4,8 @@ import pytest
 from django.db import connection
 
 from kit.transactions import in_transaction
-from memocards.content import cards
+from memocards.content.cards import cards
+from memocards.content.editors import SYSTEM
 from memocards.models import MemoCard
 from publish.models import PublishedItem, PublishOutbox, SetAside
 from publish.relay import Relay
@@ -84,7 +85,7 @@ def test_a_key_that_is_mended_and_published_is_named_no_more(poison: str) -> Non
     card = MemoCardFactory.create(front=poison)
     in_transaction(enqueue_card_publish)(card)
     drained(Relay())
-    cards.update_card(card_id=card.pk, changes={"front": "mended"})
+    cards.update(key=card.pk, changes={"front": "mended"}, editor=SYSTEM)
     drained(Relay())
     assert PublishedItem.objects.get().payload["front"] == "mended"
     assert not SetAside.objects.exists()

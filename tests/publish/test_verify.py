@@ -8,7 +8,9 @@ from django.core.management import CommandError, call_command
 from django.db import connection
 
 from kit.transactions import in_transaction
-from memocards.content import cards, questions
+from memocards.content.cards import cards
+from memocards.content.editors import SYSTEM
+from memocards.content.questions import questions
 from memocards.models import CardProgress, MemoCard, Question
 from publish.kinds import KINDS
 from publish.models import PublishedItem, PublishOutbox
@@ -115,8 +117,8 @@ def test_a_wrong_owner_is_drift(published: list[MemoCard]) -> None:
 
 
 def test_what_is_on_its_way_is_pending_and_not_drift(published: list[MemoCard]) -> None:
-    cards.update_card(card_id=published[0].pk, changes={"back": "changed"})
-    cards.delete_cards(card_ids=[published[1].pk])
+    cards.update(key=published[0].pk, changes={"back": "changed"}, editor=SYSTEM)
+    cards.delete(keys=[published[1].pk], editor=SYSTEM)
     code, result = verify()
     assert code == 0
     assert result["kinds"]["card"] == {"compared": 5, "pending": 2}
@@ -124,13 +126,13 @@ def test_what_is_on_its_way_is_pending_and_not_drift(published: list[MemoCard]) 
 
 
 def test_a_pending_row_that_was_overtaken_past_the_services_is_drift(published: list[MemoCard]) -> None:
-    cards.update_card(card_id=published[0].pk, changes={"back": "changed"})
+    cards.update(key=published[0].pk, changes={"back": "changed"}, editor=SYSTEM)
     MemoCard.objects.filter(pk=published[0].pk).update(back="changed again")
     assert drift() == {("card", published[0].pk, Problem.STALE)}
 
 
 def test_a_tombstone_and_nothing_published_are_the_same(published: list[MemoCard], drain: Drain) -> None:
-    cards.delete_cards(card_ids=[published[0].pk])
+    cards.delete(keys=[published[0].pk], editor=SYSTEM)
     drain()
     PublishedItem.objects.filter(kind="card", deleted=True).delete()
     assert drift() == set()
@@ -175,7 +177,7 @@ def test_comparing_writes_nothing(published: list[MemoCard]) -> None:
 
 def test_an_explanation_is_compared_apart_from_its_question(published: list[MemoCard], drain: Drain) -> None:
     question = Question.objects.get()
-    questions.clear_explanation(question_id=question.pk)
+    questions.clear_explanation(key=question.pk, editor=SYSTEM)
     drain()
     Question.objects.update(explanation="Why.", explanation_status="ready")
     assert drift() == {("explanation", question.pk, Problem.MISSING)}

@@ -29,6 +29,7 @@ from django.utils.translation import override
 
 from memocards.admin.importing import line, work
 from memocards.content import topics
+from memocards.content.editors import SYSTEM
 from memocards.explaining.requesting import request_explanations
 from memocards.importing.columns import CARD_NAMES, QUESTION_NAMES
 from memocards.models import ExplanationStatus, LearnerSettings, MemoCard, Question, Topic
@@ -242,7 +243,7 @@ def asked(walk: Walk, page: str, action: str, chosen: dict[str, Any]) -> dict[st
 
 
 def topic_id() -> int:
-    return topics.create_topic(name=f"새 주제 {Topic.objects.count()}").pk
+    return topics.create_topic(name=f"새 주제 {Topic.objects.count()}", editor=SYSTEM).pk
 
 
 @pytest.mark.parametrize("model", [Topic, Question, MemoCard, LearnerSettings, Subscriber])

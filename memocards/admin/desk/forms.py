@@ -9,8 +9,9 @@ from django.utils.text import Truncator, capfirst
 
 from memocards.admin.fields import ContentField, unix_lines
 from memocards.admin.forms import MemoCardForm, QuestionForm, ServiceForm, posted
-from memocards.content.versions import VOUCHED_FOR, Item
+from memocards.content.versions import VOUCHED_FOR
 from memocards.models import MemoCard, Question
+from memocards.states import Item
 
 SHOWN = 200
 

@@ -37,11 +37,22 @@ from memocards.admin.desk.decisions import (
 from memocards.admin.desk.forms import DeskForm, Difference, desk_form
 from memocards.admin.explanations import standing
 from memocards.admin.lists.choosing import user_id
-from memocards.content import approval as review
-from memocards.content.approval import KINDS, Key, Pile
-from memocards.content.versions import Item
+from memocards.content.pile import (
+    MODELS,
+    Key,
+    Offered,
+    Pile,
+    claim,
+    claim_one,
+    left_in,
+    lock_item,
+    offered,
+    release,
+    renew,
+)
 from memocards.errors import DomainError
 from memocards.models import Question
+from memocards.states import Item
 
 # Keys in one request: a page holds two, and those that came back undecided.
 MOST_KEYS = 200
@@ -67,28 +78,28 @@ class Sitting:
 
     @classmethod
     def of(cls, request: HttpRequest, kinds: tuple[str, ...]) -> "Sitting":
-        given = request.GET
-        kind = given.get("kind")
+        query = request.GET
+        kind = query.get("kind")
         return cls(
             pile=Pile(
                 kinds=(kind,) if kind in kinds else kinds,
-                topic_id=_number(given.get("topic")),
-                source=given.get("source", "").replace("\0", ""),
-                author_id=_number(given.get("author")),
+                topic_id=_number(query.get("topic")),
+                source=query.get("source", "").replace("\0", ""),
+                author_id=_number(query.get("author")),
             ),
-            done=_number(given.get("done")) or 0,
+            done=_number(query.get("done")) or 0,
         )
 
     def query(self, kinds: tuple[str, ...]) -> str:
         pile = self.pile
-        given = {
+        parameters = {
             "kind": pile.kinds[0] if pile.kinds != kinds else "",
             "topic": pile.topic_id,
             "source": pile.source,
             "author": pile.author_id,
             "done": self.done,
         }
-        return urlencode({name: value for name, value in given.items() if value})
+        return urlencode({name: value for name, value in parameters.items() if value})
 
 
 @method_decorator(never_cache, name="dispatch")
@@ -99,7 +110,7 @@ class ReviewDesk(View):
     http_method_names = ["get", "post"]
 
     def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
-        self.kinds = tuple(kind for kind in KINDS if allowed(request, kind, "approve"))
+        self.kinds = tuple(kind for kind in MODELS if allowed(request, kind, "approve"))
         if not self.kinds:
             raise PermissionDenied
         self.reviewer = user_id(request)
@@ -141,7 +152,7 @@ class ReviewDesk(View):
         def act() -> tuple[Item, list[Item], int]:
             item = decide(request, key, action)
             coming = [] if action == "save" else self._next(request, key)
-            return item, coming, review.left_in(self.sitting.pile)
+            return item, coming, left_in(self.sitting.pile)
 
         try:
             item, coming, left = act()
@@ -151,15 +162,15 @@ class ReviewDesk(View):
             notice = Notice([stale.sentence], list(stale.differences))
             return self._again(request, stale.item, stale.form, notice, 409)
         except Refused as refused:
-            row = in_transaction(review.lock_item)(key)
+            row = in_transaction(lock_item)(key)
             if row is None:
                 return self._answer(request, key, _("This is gone."), "warning")
             return self._again(request, row, refused.form, Notice(list(refused.sentences)), 422)
         if action == "save":
-            row = in_transaction(review.claim_one)(key, reviewer_id=self.reviewer)
+            row = in_transaction(claim_one)(key, reviewer_id=self.reviewer)
             return self._again(request, row or item, None, None, 200)
         self.sitting = replace(self.sitting, done=self.sitting.done + 1)
-        text = str(DONE[action]) if action != "send_back" else _("Sent back to its author.")
+        text = str(DONE[action])
         undo = {"key": str(key), "action": action}
         return self._respond(request, coming, left, f"{text} {item}", "success", undo)
 
@@ -176,23 +187,23 @@ class ReviewDesk(View):
 
         @in_transaction
         def why_not(key: Key) -> str:
-            item = review.lock_item(key) if key.kind in self.kinds else None
+            item = lock_item(key) if key.kind in self.kinds else None
             if item is None:
                 return _("This is gone.")
-            return "" if review.claim_one(key, reviewer_id=self.reviewer) else who_was_first(item)
+            return "" if claim_one(key, reviewer_id=self.reviewer) else who_was_first(item)
 
-        held = review.renew(keys, reviewer_id=self.reviewer)
+        held = renew(keys, reviewer_id=self.reviewer)
         gone = {str(key): why for key in keys if key not in held and (why := why_not(key))}
         return JsonResponse({"held": [str(key) for key in keys if str(key) not in gone], "gone": gone})
 
     def _skip(self, request: HttpRequest, key: Key) -> HttpResponse:
-        review.release([key], reviewer_id=self.reviewer)
+        release([key], reviewer_id=self.reviewer)
         skipped = list(dict.fromkeys([*map(str, self._skipped()), str(key)]))
         request.session[SKIPPED] = skipped[-MOST_SKIPPED:]
         if len(skipped) <= MOST_SKIPPED:
             return self._answer(request, key, "", "")
-        told = _("You have skipped %(count)d rows. The first of them come again.") % {"count": MOST_SKIPPED}
-        return self._answer(request, key, told, "warning")
+        text = _("You have skipped %(count)d rows. The first of them come again.") % {"count": MOST_SKIPPED}
+        return self._answer(request, key, text, "warning")
 
     def _undo(self, request: HttpRequest, key: Key, action: str) -> HttpResponse:
         if key.kind not in self.kinds:
@@ -201,7 +212,7 @@ class ReviewDesk(View):
         @in_transaction
         def act() -> Item | None:
             take_back(request, key, action)
-            return review.claim_one(key, reviewer_id=self.reviewer)
+            return claim_one(key, reviewer_id=self.reviewer)
 
         try:
             item = act()
@@ -219,7 +230,7 @@ class ReviewDesk(View):
     def _answer(self, request: HttpRequest, key: Key | None, text: str, level: str) -> HttpResponse:
         """Without a decision: on with the pile, less this row where it is named."""
         coming = self._next(request, key) if self.scripted else []
-        return self._respond(request, coming, review.left_in(self.sitting.pile), text, level, None)
+        return self._respond(request, coming, left_in(self.sitting.pile), text, level, None)
 
     def _respond(
         self, request: HttpRequest, coming: list[Item], left: int, text: str, level: str, undo: Mapping[str, str] | None
@@ -247,7 +258,7 @@ class ReviewDesk(View):
         """The same row once more: saved, stale, or refused."""
         if not self.scripted:
             return self._page(request, [item], form=form, notice=notice, status=status)
-        left = review.left_in(self.sitting.pile)
+        left = left_in(self.sitting.pile)
         answer = {
             "item": self._fragment(request, item, form, notice),
             "left": left,
@@ -267,9 +278,9 @@ class ReviewDesk(View):
         status: int = 200,
     ) -> HttpResponse:
         assert self.site is not None  # noqa: S101
-        left = review.left_in(self.sitting.pile)
+        left = left_in(self.sitting.pile)
         pile = self.sitting.pile
-        offered = review.offered(self.kinds)
+        filters = offered(self.kinds)
         context = {
             **self.site.each_context(request),
             "title": _("Review desk"),
@@ -278,8 +289,8 @@ class ReviewDesk(View):
             "kinds": self.kinds,
             "kind": pile.kinds[0] if pile.kinds != self.kinds else "",
             "pile": pile,
-            "offered": offered,
-            "chosen": _chosen(pile, self.kinds, offered),
+            "offered": filters,
+            "chosen": _chosen(pile, self.kinds, filters),
             "left": left,
             "done": self.sitting.done,
             "all": self.sitting.done + left,
@@ -332,7 +343,7 @@ class ReviewDesk(View):
 
     def _claim(self, *, count: int, besides: Iterable[Key] = ()) -> list[Item]:
         left_out = [*self._skipped(), *besides]
-        return review.claim(self.sitting.pile, reviewer_id=self.reviewer, count=count, besides=left_out)
+        return claim(self.sitting.pile, reviewer_id=self.reviewer, count=count, besides=left_out)
 
     def _next(self, request: HttpRequest, key: Key | None) -> list[Item]:
         """What a page that holds some rows lacks to have two, once `key` has left it."""
@@ -344,14 +355,14 @@ class ReviewDesk(View):
         return self._claim(count=2 - len(held), besides=[*under_way, *held, *filter(None, [key])])
 
 
-def _chosen(pile: Pile, kinds: tuple[str, ...], offered: review.Offered) -> list[str]:
+def _chosen(pile: Pile, kinds: tuple[str, ...], filters: Offered) -> list[str]:
     """What the pile is filtered by, in words."""
     names = {"question": _("Questions"), "card": _("Cards")}
     return [
         *([names[pile.kinds[0]]] if pile.kinds != kinds else []),
-        *(name for key, name in offered.topics if key == pile.topic_id),
+        *(name for key, name in filters.topics if key == pile.topic_id),
         *([pile.source] if pile.source else []),
-        *(name for key, name in offered.authors if key == pile.author_id),
+        *(name for key, name in filters.authors if key == pile.author_id),
     ]
 
 

@@ -12,10 +12,10 @@ from django.utils.translation import get_language
 from django.utils.translation import gettext as now
 from django.utils.translation import gettext_lazy as _
 
-from memocards.admin.forms import LIVE
 from memocards.importing.reading import Format
 from memocards.importing.rows import Kind
 from memocards.models import Topic
+from memocards.states import LIVE
 
 MOST_BYTES: Final = 64 * 1024 * 1024
 # Of texts without a byte order mark, by where spreadsheets come from.

@@ -15,6 +15,7 @@ from memocards.admin.importing.forms import Plan
 from memocards.admin.importing.line import next_in_line
 from memocards.admin.importing.outcome import MOST_SHOWN, Outcome
 from memocards.admin.importing.uploads import Status, Upload
+from memocards.content.editors import Editor
 from memocards.errors import DomainError
 from memocards.importing.apart import read_apart
 from memocards.importing.formats.archives import MEBIBYTE
@@ -161,7 +162,7 @@ def _stored(rows: Spool, plan: Plan, at_stake: str) -> Report:
         create_topics=plan.create_topics,
         # The preview listed them, and the button said so.
         skip_bad=True,
-        author_id=plan.user_id,
+        editor=Editor(plan.user_id),
     )
     if Outcome.done(report, Kind(plan.kind)).at_stake != at_stake:
         raise PreviewOutdated

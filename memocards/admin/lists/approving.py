@@ -5,7 +5,6 @@ from typing import Any, ClassVar
 
 from django import forms
 from django.contrib import admin, messages
-from django.contrib.admin.models import CHANGE
 from django.core.exceptions import PermissionDenied
 from django.db.models import Count, Q, QuerySet
 from django.http import HttpRequest, HttpResponse
@@ -16,19 +15,27 @@ from django.utils.translation import gettext as now
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext
 
-from memocards.admin.forms import LIVE
 from memocards.admin.lists.choosing import as_read, moment_asked, pin, versions_read
 from memocards.admin.lists.columns import Published, published
-from memocards.admin.lists.confirmation import AskingActionForm, Question, ask, at_stake, confirmed, content_at_stake
+from memocards.admin.lists.confirmation import (
+    AskingActionForm,
+    Confirmation,
+    ask,
+    at_stake,
+    confirmed,
+    content_at_stake,
+)
 from memocards.admin.lists.filters import ReviewStateFilter
 from memocards.admin.lists.soft_deletion import SoftDeleteAdmin
+from memocards.content import history
+from memocards.content.editorial import Editorial
+from memocards.content.editors import Editor, editor_for
 from memocards.content.topics import lock_with_topic
 from memocards.content.versions import changed_rows, lock_as_read, versions_of, with_versions
 from memocards.errors import ChangedSince
 from memocards.models import Topic
+from memocards.states import APPROVED, DELETED, LIVE, SEEN, SENT_BACK, UNAPPROVED, state_of
 from publish.moments import shown_moment
-
-SEEN = LIVE & Q(needs_review=False)
 
 
 class MoveForm(forms.Form):
@@ -49,15 +56,19 @@ class ReviewedAdmin(SoftDeleteAdmin):
     list_select_related = ["topic", "author", "reviewed_by"]
     # The name in the feed's catalogue, and that of the review desk.
     kind: ClassVar[str]
+    editorial: ClassVar[Editorial[Any]]
 
-    def approve_rows(self, request: HttpRequest, versions: Mapping[int, str]) -> list[int]:
-        raise NotImplementedError
+    def create(self, request: HttpRequest, fields: dict[str, Any]) -> Any:
+        return self.editorial.create(**fields, editor=editor_for(request.user))
 
-    def unapprove_rows(self, keys: list[int]) -> list[int]:
-        raise NotImplementedError
+    def update(self, request: HttpRequest, key: int, changes: dict[str, Any]) -> None:
+        self.editorial.update(key=key, changes=changes, editor=editor_for(request.user))
 
-    def move_rows(self, request: HttpRequest, keys: list[int], topic_id: int) -> list[int]:
-        raise NotImplementedError
+    def delete_rows(self, keys: list[int], editor: Editor) -> list[int]:
+        return self.editorial.delete(keys=keys, editor=editor)
+
+    def restore_rows(self, keys: list[int], editor: Editor) -> list[int]:
+        return self.editorial.restore(keys=keys, editor=editor)
 
     def has_approve_permission(self, request: HttpRequest) -> bool:
         return request.user.has_perm(f"memocards.approve_{self.opts.model_name}")
@@ -74,8 +85,10 @@ class ReviewedAdmin(SoftDeleteAdmin):
             return not confirmed(request, at_stake(self.model, keys))
         return "ask" in request.POST
 
-    def question(self, keys: list[int], title: Any, asked: str, *sentences: str | int, form: Any = None) -> Question:
-        return Question(title, asked, applying(sentences), at_stake(self.model, keys), form)
+    def confirmation(
+        self, keys: list[int], title: Any, question: str, *sentences: str | int, form: Any = None
+    ) -> Confirmation:
+        return Confirmation(title, question, applying(sentences), at_stake(self.model, keys), form)
 
     def count(self, keys: list[int], where: Q) -> int:
         return int(self.model._base_manager.filter(where, pk__in=keys).count())
@@ -98,19 +111,21 @@ class ReviewedAdmin(SoftDeleteAdmin):
             self.tell_refusal(request, ChangedSince(changed_rows(self.model, changed)))
             return None
         if not confirmed(request, content_at_stake(present)):
-            return ask(request, self, "approve", self.approval_question(request, present, shown))
+            return ask(request, self, "approve", self.approval_confirmation(request, present, shown))
 
-        def approve_some(keys: list[int]) -> list[int]:
-            return self.approve_rows(request, {key: versions[key] for key in keys})
+        def approve_some(keys: list[int], editor: Editor) -> list[int]:
+            return self.editorial.approve(versions={key: versions[key] for key in keys}, editor=editor)
 
-        self.carry_out(request, keys, approve_some, _("Approved."), CHANGE)
+        self.carry_out(request, keys, approve_some, history.APPROVED.said())
         return None
 
-    def approval_question(self, request: HttpRequest, present: Mapping[int, str], shown: Mapping[int, str]) -> Question:
+    def approval_confirmation(
+        self, request: HttpRequest, present: Mapping[int, str], shown: Mapping[int, str]
+    ) -> Confirmation:
         rows = self.model._base_manager.filter(pk__in=list(present))
         counts = rows.aggregate(
-            waiting=Count("pk", filter=LIVE & Q(needs_review=True)),
-            sent_back=Count("pk", filter=LIVE & Q(needs_review=True, sent_back_at__isnull=False)),
+            waiting=Count("pk", filter=LIVE & UNAPPROVED),
+            sent_back=Count("pk", filter=SENT_BACK),
         )
         waiting, sent_back = counts["waiting"], counts["sent_back"]
         rest = len(present) - waiting
@@ -127,7 +142,7 @@ class ReviewedAdmin(SoftDeleteAdmin):
             % sent_back,
             self.unaffected(rest) if waiting else "",
         ]
-        return Question(
+        return Confirmation(
             _("Approve"),
             ngettext("Approve %d row?", "Approve %d rows?", len(present)) % len(present),
             applying(sentences),
@@ -145,25 +160,28 @@ class ReviewedAdmin(SoftDeleteAdmin):
         changed = rows.filter(updated_at__gte=asked_at).order_by("pk")
         if not (count := changed.count()):
             return now("Nothing was done: the rows are no longer those of which you were asked.")
-        told = ngettext(
+        sentence = ngettext(
             "Nothing was done: %(count)d row has changed since you were asked: %(names)s.",
             "Nothing was done: %(count)d rows have changed since you were asked: %(names)s.",
             count,
         )
         names = ", ".join(f"“{row}”" for row in changed[: ChangedSince.NAMED])
-        return told % {"count": count, "names": names + (" …" if count > ChangedSince.NAMED else "")}
+        return sentence % {"count": count, "names": names + (" …" if count > ChangedSince.NAMED else "")}
 
     @admin.action(permissions=["approve"], description=_("Un-approve selected %(verbose_name_plural)s"))
     def unapprove(self, request: HttpRequest, queryset: QuerySet[Any]) -> HttpResponse | None:
         keys = pin(queryset)
         if self.must_ask(request, keys):
             seen = self.count(keys, SEEN)
-            asked = ngettext("Un-approve %d row?", "Un-approve %d rows?", len(keys)) % len(keys)
-            question = self.question(
-                keys, _("Un-approve"), asked, self.dropped(seen), self.unaffected(len(keys) - seen) if seen else ""
-            )
-            return ask(request, self, "unapprove", question)
-        self.carry_out(request, keys, self.unapprove_rows, _("Sent back to review."), CHANGE)
+            question = ngettext("Un-approve %d row?", "Un-approve %d rows?", len(keys)) % len(keys)
+            unaffected = self.unaffected(len(keys) - seen) if seen else ""
+            confirmation = self.confirmation(keys, _("Un-approve"), question, self.dropped(seen), unaffected)
+            return ask(request, self, "unapprove", confirmation)
+
+        def unapprove_some(keys: list[int], editor: Editor) -> list[int]:
+            return self.editorial.unapprove(keys=keys, editor=editor)
+
+        self.carry_out(request, keys, unapprove_some, history.UNAPPROVED.said())
         return None
 
     @admin.action(permissions=["change"], description=_("Move selected %(verbose_name_plural)s to another topic"))
@@ -171,12 +189,16 @@ class ReviewedAdmin(SoftDeleteAdmin):
         keys = pin(queryset)
         form = MoveForm(request.POST if "confirmed" in request.POST else None)
         if not confirmed(request, at_stake(self.model, keys)) or not form.is_valid():
-            asked = ngettext("Move %d row to which topic?", "Move %d rows to which topic?", len(keys)) % len(keys)
-            question = self.question(keys, _("Move to topic"), asked, *self.move_sentences(request, keys), form=form)
-            return ask(request, self, "move", question)
+            question = ngettext("Move %d row to which topic?", "Move %d rows to which topic?", len(keys)) % len(keys)
+            sentences = self.move_sentences(request, keys)
+            confirmation = self.confirmation(keys, _("Move to topic"), question, *sentences, form=form)
+            return ask(request, self, "move", confirmation)
         topic = form.cleaned_data["topic"]
-        done = _("Moved to “%s”.") % topic.name
-        self.carry_out(request, keys, lambda keys: self.move_rows(request, keys, topic.pk), done, CHANGE)
+
+        def move_some(keys: list[int], editor: Editor) -> list[int]:
+            return self.editorial.move(keys=keys, topic_id=topic.pk, editor=editor)
+
+        self.carry_out(request, keys, move_some, history.MOVED.said(topic=topic.name))
         return None
 
     def move_sentences(self, request: HttpRequest, keys: list[int]) -> list[str]:
@@ -198,21 +220,21 @@ class ReviewedAdmin(SoftDeleteAdmin):
     def restore(self, request: HttpRequest, queryset: QuerySet[Any]) -> HttpResponse | None:
         keys = pin(queryset)
         if self.must_ask(request, keys):
-            seen = self.count(keys, Q(needs_review=False, deleted_at__isnull=False))
-            asked = ngettext("Restore %d row?", "Restore %d rows?", len(keys)) % len(keys)
+            seen = self.count(keys, DELETED & APPROVED)
+            question = ngettext("Restore %d row?", "Restore %d rows?", len(keys)) % len(keys)
             appear = seen and ngettext("Viewers will show %d row again.", "Viewers will show %d rows again.", seen)
-            waiting = self.count(keys, Q(needs_review=True, deleted_at__isnull=False))
+            waiting = self.count(keys, DELETED & UNAPPROVED)
             wait = waiting and ngettext("%d row waits for review.", "%d rows wait for review.", waiting)
-            question = self.question(
-                keys, _("Restore"), asked, appear and appear % seen, wait and wait % waiting if seen else ""
+            confirmation = self.confirmation(
+                keys, _("Restore"), question, appear and appear % seen, wait and wait % waiting if seen else ""
             )
-            return ask(request, self, "restore", question)
-        self.carry_out(request, keys, self.restore_rows, _("Restored."), CHANGE)
+            return ask(request, self, "restore", confirmation)
+        self.carry_out(request, keys, self.restore_rows, history.RESTORED.said())
         return None
 
-    def deletion_question(self, keys: list[int]) -> Question:
+    def deletion_confirmation(self, keys: list[int]) -> Confirmation:
         seen = self.count(keys, SEEN)
-        return self.question(
+        return self.confirmation(
             keys,
             _("Delete"),
             ngettext("Delete %d row?", "Delete %d rows?", len(keys)) % len(keys),
@@ -231,12 +253,12 @@ class ReviewedAdmin(SoftDeleteAdmin):
         them are so already is not known before the answer."""
         if not seen:
             return ""
-        told = ngettext(
+        sentence = ngettext(
             "Viewers will drop up to %d row until it is approved again.",
             "Viewers will drop up to %d rows until they are approved again.",
             seen,
         )
-        return told % seen
+        return sentence % seen
 
     def unaffected(self, count: int) -> str:
         if not count:
@@ -253,15 +275,14 @@ class ReviewedAdmin(SoftDeleteAdmin):
             self.lock_as_shown(obj, form)
         was_approved = change and not obj.needs_review and not self.has_approve_permission(request)
         super().save_model(request, obj, form, change)
-        if was_approved and self.count([obj.pk], Q(needs_review=True)):
-            self.log_rows(request, [obj.pk], CHANGE, str(_("Sent back to review.")))
+        if was_approved and self.count([obj.pk], UNAPPROVED):
             dropped = _("It waits for review again. Viewers drop it until it is approved.")
             self.message_user(request, dropped, messages.WARNING)
         if change and "_approve" in request.POST:
-            approved = self.approve_rows(request, versions_of(self.model, [obj.pk]))
-            self.log_rows(request, approved, CHANGE, str(_("Approved.")))
+            versions = versions_of(self.model, [obj.pk])
+            self.editorial.approve(versions=versions, editor=editor_for(request.user))
         if change and "_unapprove" in request.POST:
-            self.log_rows(request, self.unapprove_rows([obj.pk]), CHANGE, str(_("Sent back to review.")))
+            self.editorial.unapprove(keys=[obj.pk], editor=editor_for(request.user))
 
     def lock_as_shown(self, obj: Any, form: Any) -> None:
         """See to it that the row stays as the form has just compared it with what its reviewer saw: what is approved
@@ -274,13 +295,6 @@ class ReviewedAdmin(SoftDeleteAdmin):
     ) -> HttpResponse:
         context["can_approve"] = self.has_approve_permission(request)
         return super().render_change_form(request, context, *args, **kwargs)
-
-    def state_of(self, row: Any) -> str:
-        if row.deleted_at:
-            return "deleted"
-        if not row.needs_review:
-            return "approved"
-        return "sent_back" if row.sent_back_at else "waiting"
 
     def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
         fieldsets = super().get_fieldsets(request, obj)
@@ -315,7 +329,7 @@ class ReviewedAdmin(SoftDeleteAdmin):
 
     @admin.display(description=_("state"))
     def state(self, row: Any) -> Any:
-        return ReviewStateFilter.states[self.state_of(row)][0]
+        return ReviewStateFilter.states[state_of(row)][0]
 
     @admin.display(description=_("in the feed"))
     def published_state(self, row: Any) -> Any:

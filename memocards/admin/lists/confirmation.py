@@ -28,10 +28,11 @@ TAKE_AWAY = {"unapprove", "delete_selected", "delete_with_content"}
 
 
 @dataclass(frozen=True)
-class Question:
-    """What is asked. `sentences`: what viewers will see change. `at_stake`: what that holds for; when it differs by the
-    time of the answer, it is asked again. `form`: what the action needs to know besides. `carried`: what the answer
-    brings back, by name. `rows`: the texts of each row, where they must have been read."""
+class Confirmation:
+    """What is asked before an action. `question`: the question itself. `sentences`: what viewers will see change.
+    `at_stake`: what that holds for; when it differs by the time of the answer, it is asked again. `form`: what the
+    action needs to know besides. `carried`: what the answer brings back, by name. `rows`: the texts of each row, where
+    they must have been read."""
 
     title: Any
     question: str
@@ -60,19 +61,19 @@ def confirmed(request: HttpRequest, at_stake: str) -> bool:
     return request.POST.get("confirmed") == at_stake
 
 
-def ask(request: HttpRequest, model_admin: Any, action: str, question: Question) -> HttpResponse:
+def ask(request: HttpRequest, model_admin: Any, action: str, confirmation: Confirmation) -> HttpResponse:
     context = {
         **model_admin.admin_site.each_context(request),
-        "title": question.title,
+        "title": confirmation.title,
         "opts": model_admin.opts,
-        "question": question.question,
-        "sentences": question.sentences,
-        "form": question.form,
-        "carried": question.carried,
-        "rows": question.rows,
+        "question": confirmation.question,
+        "sentences": confirmation.sentences,
+        "form": confirmation.form,
+        "carried": confirmation.carried,
+        "rows": confirmation.rows,
         "action": action,
         "takes_away": action in TAKE_AWAY,
-        "confirmed": question.at_stake,
+        "confirmed": confirmation.at_stake,
         "selected": request.POST.getlist(ACTION_CHECKBOX_NAME),
         "select_across": request.POST.get("select_across", "0"),
         "action_checkbox_name": ACTION_CHECKBOX_NAME,

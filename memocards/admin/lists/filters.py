@@ -8,7 +8,7 @@ from django.db.models import Q, QuerySet
 from django.http import HttpRequest
 from django.utils.translation import gettext_lazy as _
 
-from memocards.admin.forms import LIVE
+from memocards.states import DELETED, LIVE, SEEN, SENT_BACK, WAITING
 
 
 class StateFilter(admin.SimpleListFilter):
@@ -34,16 +34,16 @@ class StateFilter(admin.SimpleListFilter):
 
 
 class LiveStateFilter(StateFilter):
-    states = {"live": (_("Live"), LIVE), "deleted": (_("Deleted"), ~LIVE)}
+    states = {"live": (_("Live"), LIVE), "deleted": (_("Deleted"), DELETED)}
 
 
 class ReviewStateFilter(StateFilter):
     states = {
-        "waiting": (_("Waits for review"), LIVE & Q(needs_review=True, sent_back_at__isnull=True)),
-        "sent_back": (_("Sent back to its author"), LIVE & Q(needs_review=True, sent_back_at__isnull=False)),
-        "approved": (_("Approved"), LIVE & Q(needs_review=False)),
+        "waiting": (_("Waits for review"), WAITING),
+        "sent_back": (_("Sent back to its author"), SENT_BACK),
+        "approved": (_("Approved"), SEEN),
         "live": (_("All but deleted"), LIVE),
-        "deleted": (_("Deleted"), ~LIVE),
+        "deleted": (_("Deleted"), DELETED),
     }
 
 

@@ -5,7 +5,6 @@ from collections.abc import Callable
 from typing import Any
 
 from django.contrib import admin, messages
-from django.contrib.admin.models import CHANGE, DELETION
 from django.core.exceptions import PermissionDenied
 from django.db import OperationalError
 from django.db.models import QuerySet
@@ -16,11 +15,12 @@ from django.utils.translation import ngettext
 
 from kit.transactions import in_transaction
 from memocards.admin.editing import ServiceAdmin
-from memocards.admin.forms import LIVE
-from memocards.admin.lists.choosing import pin, user_id
-from memocards.admin.lists.confirmation import Question, ask, at_stake, confirmed
-from memocards.content.history import log_rows
+from memocards.admin.lists.choosing import pin
+from memocards.admin.lists.confirmation import Confirmation, ask, at_stake, confirmed
+from memocards.content import history
+from memocards.content.editors import Editor, editor_for
 from memocards.errors import DomainError
+from memocards.states import LIVE, state_of
 
 logger = logging.getLogger(__name__)
 
@@ -31,7 +31,8 @@ DROPPED = _("Viewers drop what is deleted. It stays in the hub and can be restor
 
 
 class SoftDeleteAdmin(ServiceAdmin):
-    """An admin of such rows. Every bulk action goes through carry_out()."""
+    """An admin of such rows. Every bulk action goes through carry_out(). What is written, the services write into the
+    history too."""
 
     actions = ["delete_selected", "restore"]
     show_full_result_count = False
@@ -39,28 +40,28 @@ class SoftDeleteAdmin(ServiceAdmin):
     # 300,000 cards one click on "Show counts" ran for minutes.
     show_facets = admin.ShowFacets.NEVER
 
-    def delete_rows(self, keys: list[int]) -> list[int]:
+    def delete_rows(self, keys: list[int], editor: Editor) -> list[int]:
         raise NotImplementedError
 
-    def restore_rows(self, keys: list[int]) -> list[int]:
+    def restore_rows(self, keys: list[int], editor: Editor) -> list[int]:
         raise NotImplementedError
 
     def delete_model(self, request: HttpRequest, obj: Any) -> None:
-        self.delete_rows([obj.pk])
+        self.delete_rows([obj.pk], editor_for(request.user))
 
     def delete_chosen(self, request: HttpRequest, keys: list[int]) -> None:
-        self.carry_out(request, keys, self.delete_rows, _("Deleted."), DELETION)
+        self.carry_out(request, keys, self.delete_rows, history.DELETED.said())
 
     @admin.action(permissions=["delete"], description=_("Delete selected %(verbose_name_plural)s"))
     def delete_selected(self, request: HttpRequest, queryset: QuerySet[Any]) -> HttpResponse | None:
         keys = pin(queryset)
         if not confirmed(request, at_stake(self.model, keys)):
-            return ask(request, self, "delete_selected", self.deletion_question(keys))
+            return ask(request, self, "delete_selected", self.deletion_confirmation(keys))
         self.delete_chosen(request, keys)
         return None
 
-    def deletion_question(self, keys: list[int]) -> Question:
-        return Question(
+    def deletion_confirmation(self, keys: list[int]) -> Confirmation:
+        return Confirmation(
             title=_("Delete"),
             question=ngettext("Delete %d row?", "Delete %d rows?", len(keys)) % len(keys),
             sentences=[str(DROPPED)],
@@ -69,34 +70,27 @@ class SoftDeleteAdmin(ServiceAdmin):
 
     @admin.action(permissions=["restore"], description=_("Restore selected %(verbose_name_plural)s"))
     def restore(self, request: HttpRequest, queryset: QuerySet[Any]) -> HttpResponse | None:
-        self.carry_out(request, pin(queryset), self.restore_rows, _("Restored."), CHANGE)
+        self.carry_out(request, pin(queryset), self.restore_rows, history.RESTORED.said())
         return None
 
     def carry_out(
         self,
         request: HttpRequest,
         keys: list[int],
-        service: Callable[[list[int]], list[int]],
-        done: Any,
-        flag: int,
+        service: Callable[[list[int], Editor], list[int]],
+        done: str,
     ) -> None:
-        """A service call on these rows and its entries in their histories, in one transaction; then a message.
+        """A service call on these rows, then a message.
 
         Many rows are done in several transactions, since learners wait for a card that is locked. What a refusal comes
         after, or a database that cannot go on, stays done and is told.
         """
-
-        @in_transaction
-        def act(keys: list[int]) -> int:
-            changed = service(keys)
-            self.log_rows(request, changed, flag, str(done))
-            return len(changed)
-
+        editor = editor_for(request.user)
         keys = sorted(keys)
         changed = 0
         try:
             for start in range(0, len(keys), LOCKED_AT_ONCE):
-                changed += act(keys[start : start + LOCKED_AT_ONCE])
+                changed += len(service(keys[start : start + LOCKED_AT_ONCE], editor))
         except DomainError as refusal:
             self.tell_refusal(request, refusal)
             if not changed:
@@ -109,16 +103,13 @@ class SoftDeleteAdmin(ServiceAdmin):
             self.message_user(request, STOPPED, messages.ERROR)
         self.tell_done(request, done, changed, len(keys))
 
-    def tell_done(self, request: HttpRequest, done: Any, changed: int, chosen: int) -> None:
-        told = ngettext("%(changed)d of %(chosen)d row.", "%(changed)d of %(chosen)d rows.", chosen)
-        told %= {"changed": changed, "chosen": chosen}
-        self.message_user(request, f"{done} {told}", messages.SUCCESS if changed else messages.WARNING)
+    def tell_done(self, request: HttpRequest, done: str, changed: int, chosen: int) -> None:
+        count = ngettext("%(changed)d of %(chosen)d row.", "%(changed)d of %(chosen)d rows.", chosen)
+        count %= {"changed": changed, "chosen": chosen}
+        self.message_user(request, f"{done} {count}", messages.SUCCESS if changed else messages.WARNING)
 
     def tell_refusal(self, request: HttpRequest, refusal: DomainError) -> None:
         self.message_user(request, str(refusal), messages.ERROR)
-
-    def log_rows(self, request: HttpRequest, keys: list[int], flag: int, message: str) -> None:
-        log_rows(self.model, keys, user_id=user_id(request), flag=flag, message=message)
 
     def delete_view(self, request: HttpRequest, object_id: str, extra_context: Any = None) -> HttpResponse:
         show = super().delete_view
@@ -156,18 +147,15 @@ class SoftDeleteAdmin(ServiceAdmin):
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
     ) -> tuple[QuerySet[Any], bool]:
-        found, may_have_duplicates = super().get_search_results(request, queryset, search_term)
+        rows, may_have_duplicates = super().get_search_results(request, queryset, search_term)
         # Asked by the select boxes of other forms: there is nothing to choose among the deleted.
-        return (found.filter(LIVE) if "field_name" in request.GET else found), may_have_duplicates
-
-    def state_of(self, row: Any) -> str:
-        return "deleted" if row.deleted_at else "live"
+        return (rows.filter(LIVE) if "field_name" in request.GET else rows), may_have_duplicates
 
     def render_change_form(
         self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any
     ) -> HttpResponse:
         row = context["original"]
-        context["state"] = self.state_of(row) if row else ""
+        context["state"] = state_of(row) if row else ""
         context["can_restore"] = self.has_restore_permission(request)
         return super().render_change_form(request, context, *args, **kwargs)
 
@@ -175,10 +163,22 @@ class SoftDeleteAdmin(ServiceAdmin):
         if change and "_restore" in request.POST:
             if not self.has_restore_permission(request):
                 raise PermissionDenied
-            self.log_rows(request, self.restore_rows([obj.pk]), CHANGE, str(_("Restored.")))
+            self.restore_rows([obj.pk], editor_for(request.user))
             return
         super().save_model(request, obj, form, change)
 
+    def history_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        response = super().history_view(request, *args, **kwargs)
+        for entry in getattr(response, "context_data", {}).get("action_list", ()):
+            # For the page alone, in the language of its reader.
+            entry.change_message = history.sentence(entry)
+        return response
+
+    def log_addition(self, request: HttpRequest, obj: Any, message: Any) -> Any:
+        return None
+
     def log_change(self, request: HttpRequest, obj: Any, message: Any) -> Any:
-        # A button writes its own entry; "no fields changed" is none.
-        return super().log_change(request, obj, message) if message else None
+        return None
+
+    def log_deletions(self, request: HttpRequest, queryset: Any) -> Any:
+        return None

@@ -16,7 +16,9 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from memocards.admin.lists import soft_deletion
-from memocards.content import cards, questions
+from memocards.content.cards import cards
+from memocards.content.editors import SYSTEM
+from memocards.content.questions import questions
 from memocards.content.versions import versions_of
 from memocards.errors import Conflict, Invalid
 from memocards.models import CardProgress, MemoCard, Question
@@ -32,6 +34,8 @@ from tests.factories import (
     UserFactory,
 )
 from tests.memocards.admin.test_content import Form, act, as_shown, list_of, page_of, token, touches
+from tests.memocards.editors import reviewer
+from tests.memocards.noted import noted
 from tests.memocards.outbox import told as outbox
 from tests.memocards.outbox import truth
 
@@ -147,7 +151,7 @@ def test_cards_move_with_the_progress_of_their_learners(admin_client: Client) ->
         ("card_progress", progress.pk, False),
     ]
     assert outbox() == {key: truth()[key] for key in outbox()}
-    assert LogEntry.objects.filter(change_message="Moved to “Biology”.").count() == 2
+    assert noted().count("Moved to “Biology”.") == 2
 
 
 def test_a_move_wants_a_topic_that_is_not_deleted(admin_client: Client) -> None:
@@ -165,10 +169,10 @@ def test_a_move_onto_the_same_external_id_moves_nothing(admin_client: Client) ->
     MemoCardFactory.create(topic=target, external_id="1")
     clash, free = MemoCardFactory.create(external_id="1"), MemoCardFactory.create()
     with pytest.raises(Conflict, match="external id"):
-        cards.move_cards(card_ids=[clash.pk, free.pk], topic_id=target.pk)
+        cards.move(keys=[clash.pk, free.pk], topic_id=target.pk, editor=SYSTEM)
     QuestionFactory.create(topic=target, external_id="1")
     with pytest.raises(Conflict, match="external id"):
-        questions.move_questions(question_ids=[QuestionFactory.create(external_id="1").pk], topic_id=target.pk)
+        questions.move(keys=[QuestionFactory.create(external_id="1").pk], topic_id=target.pk, editor=SYSTEM)
     assert MemoCard.objects.filter(topic=target).count() == 1
     assert touches() == []
 
@@ -201,9 +205,9 @@ def test_tags_are_checked() -> None:
     card = MemoCardFactory.create(tags=[str(number) for number in range(49)])
     for add in ([" "], ["x" * 101], ["\0"], ["a", "b"]):
         with pytest.raises(Invalid):
-            cards.tag_cards(card_ids=[card.pk], add=add)
-    assert cards.tag_cards(card_ids=[card.pk]) == []
-    assert cards.tag_cards(card_ids=[card.pk], remove=["7"]) == [card.pk]
+            cards.tag(keys=[card.pk], add=add, editor=SYSTEM)
+    assert cards.tag(keys=[card.pk], editor=SYSTEM) == []
+    assert cards.tag(keys=[card.pk], remove=["7"], editor=SYSTEM) == [card.pk]
     card.refresh_from_db()
     assert "7" not in card.tags
 
@@ -252,12 +256,12 @@ def test_an_action_costs_the_same_for_5_and_for_500_cards(
 def test_a_list_says_how_each_row_stands_in_the_feed(admin_client: Client) -> None:
     never, waiting, published, dropped, changed = MemoCardFactory.create_batch(5)
     for card in (published, dropped, changed):
-        cards.update_card(card_id=card.pk, changes={"back": "b"})
+        cards.update(key=card.pk, changes={"back": "b"}, editor=SYSTEM)
     relay.relay_batch()
-    cards.unapprove_cards(card_ids=[dropped.pk])
+    cards.unapprove(keys=[dropped.pk], editor=SYSTEM)
     relay.relay_batch()
-    cards.update_card(card_id=waiting.pk, changes={"back": "b"})
-    cards.update_card(card_id=changed.pk, changes={"back": "c"})
+    cards.update(key=waiting.pk, changes={"back": "b"}, editor=SYSTEM)
+    cards.update(key=changed.pk, changes={"back": "c"}, editor=SYSTEM)
     response = admin_client.get(list_of(MemoCard) + "?state=live")
     rows = {row.pk: row for row in response.context["cl"].result_list}
     shown = {key: str(row.published.shown()) for key, row in rows.items()}
@@ -296,7 +300,7 @@ def test_leeches_explanations_and_approvals_have_columns(admin_client: Client, a
     leech, plain = MemoCardFactory.create(question=question, needs_review=True), MemoCardFactory.create()
     for lapses in (8, 13):
         CardProgressFactory.create(card=leech, lapse_count=lapses, review_count=20)
-    cards.approve_cards(versions=versions_of(MemoCard, [leech.pk]), reviewer_id=admin_user.pk)
+    cards.approve(versions=versions_of(MemoCard, [leech.pk]), editor=reviewer(admin_user.pk))
     html = admin_client.get(list_of(MemoCard) + "?state=live").content.decode()
     assert '<span class="leech">2 learners</span>, up to 13 lapses' in html
     assert '<td class="field-explanation_state">Failed</td>' in html

@@ -18,15 +18,20 @@ from django.utils import timezone
 
 from memocards.admin.desk import pages as desk
 from memocards.admin.desk.forms import desk_form
-from memocards.content import approval as review
-from memocards.content import cards, questions
-from memocards.content.approval import Key, Pile
+from memocards.content import pile as desk_pile
+from memocards.content.cards import cards
+from memocards.content.editors import SYSTEM
+from memocards.content.pile import Key, Pile
+from memocards.content.questions import questions
 from memocards.content.versions import VOUCHED_FOR, versions_of
 from memocards.errors import Invalid
 from memocards.models import MemoCard, Question
+from memocards.states import State, state_of
 from publish.models import PublishOutbox
 from tests.factories import MemoCardFactory, QuestionFactory, TopicFactory, UserFactory
+from tests.memocards import editors
 from tests.memocards.admin.test_content import Form
+from tests.memocards.noted import noted
 
 pytestmark = pytest.mark.django_db
 # A refusal rolls back the transaction of the request, which must not be the test's; and threads see what is committed.
@@ -71,7 +76,7 @@ def waiting_question(**fields: Any) -> Question:
 
 
 def claimed(user: User, pile: Pile = EVERYTHING, **options: Any) -> list[str]:
-    return [str(Key.of(row)) for row in review.claim(pile, reviewer_id=user.pk, **options)]
+    return [str(Key.of(row)) for row in desk_pile.claim(pile, reviewer_id=user.pk, **options)]
 
 
 def opened(client: Client, query: str = "") -> dict[str, str]:
@@ -103,7 +108,7 @@ def test_the_pile_is_questions_then_cards_the_oldest_first(anna: User) -> None:
     waiting_card(deleted_at=timezone.now())
     waiting_card(sent_back_at=timezone.now())
     assert claimed(anna, count=9) == [f"question-{question.pk}", f"card-{card.pk}", f"card-{late.pk}"]
-    assert review.left_in(EVERYTHING) == 3
+    assert desk_pile.left_in(EVERYTHING) == 3
 
 
 def test_a_pile_is_a_topic_a_source_an_author_or_a_kind(anna: User, ben: User) -> None:
@@ -116,12 +121,12 @@ def test_a_pile_is_a_topic_a_source_an_author_or_a_kind(anna: User, ben: User) -
         (Pile(kinds=("question",)), bens),
     ):
         assert claimed(anna, pile, count=9) == [str(Key.of(row))]
-        assert review.left_in(pile) == 1
-    offered = review.offered(("card",))
+        assert desk_pile.left_in(pile) == 1
+    offered = desk_pile.offered(("card",))
     assert offered.sources == ["A book"]
     assert (topic.pk, topic.name) in offered.topics
     assert offered.authors == []
-    assert review.offered(("question", "card")).authors == [(ben.pk, ben.username)]
+    assert desk_pile.offered(("question", "card")).authors == [(ben.pk, ben.username)]
 
 
 def test_a_claim_keeps_others_away_until_it_lapses(anna: User, ben: User) -> None:
@@ -141,23 +146,23 @@ def test_a_claim_is_renewed_by_its_holder_alone(anna: User, ben: User) -> None:
     claimed(anna, count=1)
     claimed(ben, count=1)
     MemoCard.objects.update(claimed_until=timezone.now() + timedelta(seconds=5))
-    assert review.renew(keys, reviewer_id=anna.pk) == [Key.of(card)]
+    assert desk_pile.renew(keys, reviewer_id=anna.pk) == [Key.of(card)]
     card.refresh_from_db()
     other.refresh_from_db()
     assert card.claimed_until is not None
     assert other.claimed_until is not None
     assert card.claimed_until > timezone.now() + timedelta(minutes=4)
     assert other.claimed_until < timezone.now() + timedelta(minutes=1)
-    review.release(keys, reviewer_id=anna.pk)
+    desk_pile.release(keys, reviewer_id=anna.pk)
     assert claimed(ben, count=2) == [f"card-{card.pk}", f"card-{other.pk}"]
 
 
 def test_what_was_approved_elsewhere_is_no_longer_held(anna: User) -> None:
     card = waiting_card()
     claimed(anna)
-    cards.approve_cards(versions=versions_of(MemoCard, [card.pk]), reviewer_id=None)
-    assert review.renew([Key.of(card)], reviewer_id=anna.pk) == []
-    assert review.claim_one(Key.of(card), reviewer_id=anna.pk) is None
+    cards.approve(versions=versions_of(MemoCard, [card.pk]), editor=SYSTEM)
+    assert desk_pile.renew([Key.of(card)], reviewer_id=anna.pk) == []
+    assert desk_pile.claim_one(Key.of(card), reviewer_id=anna.pk) is None
 
 
 @own_transactions
@@ -286,7 +291,7 @@ def test_an_approval_is_one_round_trip(anna: User, django_assert_num_queries: An
     assert [article(html).split('data-key="')[1].split('"')[0] for html in told["next"]] == [f"card-{rows[5].pk}"]
     assert told["left"] == 4
     assert ("card", rows[0].pk, False) in touches()
-    assert LogEntry.objects.filter(user=anna).get().change_message == "Approved."
+    assert noted(user=anna) == ["Approved."]
 
 
 def test_an_edit_and_its_approval_are_one_decision(anna: User) -> None:
@@ -298,9 +303,9 @@ def test_an_edit_and_its_approval_are_one_decision(anna: User) -> None:
     assert (question.stem, question.choices, question.needs_review) == ("Corrected?", ["a", "b", "c"], False)
     assert (question.explanation, question.explanation_status) == ("So.", "ready")
     assert question.reviewed_by == anna
-    assert sorted(entry.get_change_message() for entry in LogEntry.objects.all()) == [
+    assert noted() == [
+        "Changed Stem, Choices, Explanation and Explanation status.",
         "Approved.",
-        "Changed Stem, Choices and Explanation.",
     ]
     newest = PublishOutbox.objects.filter(kind="question").order_by("-id")[0]
     assert newest.payload["stem"] == "Corrected?"
@@ -330,10 +335,10 @@ def test_a_card_sent_back_waits_for_its_author_who_is_told_why(anna: User, admin
     listed = admin_client.get(reverse("admin:memocards_memocard_changelist"), {"state": "sent_back"})
     assert list(listed.context["cl"].result_list) == [card]
 
-    cards.update_card(card_id=card.pk, changes={"back": "1446"})
+    cards.update(key=card.pk, changes={"back": "1446"}, editor=SYSTEM)
     assert claimed(anna) == [f"card-{card.pk}"]
     assert "The year is wrong." in client.get(DESK).content.decode()
-    cards.approve_cards(versions=versions_of(MemoCard, [card.pk]), reviewer_id=anna.pk)
+    cards.approve(versions=versions_of(MemoCard, [card.pk]), editor=editors.reviewer(anna.pk))
     card.refresh_from_db()
     assert card.sent_back_reason == ""
 
@@ -347,13 +352,13 @@ def test_sending_back_wants_a_reason(anna: User) -> None:
     assert "what is to be mended" in answer.json()["item"]
     assert "edited</textarea>" in answer.json()["item"]
     with pytest.raises(Invalid):
-        cards.send_back_cards(card_ids=[1], reason="x" * 501, reviewer_id=None)
+        cards.send_back(keys=[1], reason="x" * 501, editor=SYSTEM)
 
 
 def test_what_was_approved_and_is_sent_back_is_dropped(anna: User) -> None:
     card, question = MemoCardFactory.create(), QuestionFactory.create()
-    assert cards.send_back_cards(card_ids=[card.pk], reason="Old.", reviewer_id=anna.pk) == [card.pk]
-    assert questions.send_back_questions(question_ids=[question.pk], reason="Old.", reviewer_id=anna.pk)
+    assert cards.send_back(keys=[card.pk], reason="Old.", editor=editors.reviewer(anna.pk)) == [card.pk]
+    assert questions.send_back(keys=[question.pk], reason="Old.", editor=editors.reviewer(anna.pk))
     assert touches() == [("card", card.pk, True), ("explanation", question.pk, True), ("question", question.pk, True)]
     card.refresh_from_db()
     assert card.unapproved_at is not None
@@ -407,7 +412,7 @@ def test_only_ones_own_decision_is_undone(anna: User, action: str) -> None:
     assert told["text"].startswith("Not undone. ")
     assert "The card" in told["text"]
     card.refresh_from_db()
-    assert not review.waits(card)
+    assert state_of(card) != State.WAITING
     assert "item" in decide(bens, {"key": undo["key"]}, "undo", undo=action).json()
 
 
@@ -570,7 +575,7 @@ def test_a_stale_decision_on_a_question_keeps_the_choices_apart(anna: User) -> N
     question = waiting_question(choices=["a", "b"])
     client = logged_in(anna)
     form = opened(client)
-    questions.update_question(question_id=question.pk, changes={"choices": ["a", "b", "c"], "answer": 3})
+    questions.update(key=question.pk, changes={"choices": ["a", "b", "c"], "answer": 3}, editor=SYSTEM)
     answer = decide(client, form | {"stem": "Mine?"}, "approve")
     assert answer.status_code == 409
     assert "Somebody changed this" in answer.json()["item"]
@@ -586,7 +591,7 @@ def test_a_row_that_was_moved_meanwhile_is_stale(anna: User) -> None:
     card = waiting_card(question=question, topic=question.topic)
     client = logged_in(anna)
     form = opened(client)
-    cards.update_card(card_id=card.pk, changes={"topic_id": other.pk, "question_id": None})
+    cards.update(key=card.pk, changes={"topic_id": other.pk, "question_id": None}, editor=SYSTEM)
     answer = decide(client, form, "approve")
     assert answer.status_code == 409
     html = answer.json()["item"]
@@ -612,7 +617,7 @@ def test_nobody_is_named_for_a_change_that_is_not_theirs(anna: User, admin_user:
     client = logged_in(anna)
     form = opened(client)
     # As a program does it, without an entry in the history.
-    cards.update_card(card_id=card.pk, changes={"front": "a program's"})
+    cards.update(key=card.pk, changes={"front": "a program's"}, editor=SYSTEM)
     html = decide(client, form, "approve").json()["item"]
     assert "Somebody changed this" in html
     assert f"{admin_user.username} changed this" not in html
@@ -643,7 +648,7 @@ def test_who_was_first_is_told_and_nothing_is_done_twice(anna: User, ben: User) 
     card = waiting_card(front="The card")
     client = logged_in(anna)
     form = opened(client)
-    cards.approve_cards(versions=versions_of(MemoCard, [card.pk]), reviewer_id=ben.pk)
+    cards.approve(versions=versions_of(MemoCard, [card.pk]), editor=editors.reviewer(ben.pk))
     answer = decide(client, form, "delete").json()
     assert answer["text"] == f"{ben.username} approved “The card” meanwhile."
     card.refresh_from_db()
@@ -671,7 +676,7 @@ def test_a_row_that_another_reviewer_took_over_is_theirs(anna: User, ben: User) 
 def test_a_row_that_was_given_up_is_claimed_again_by_renewing(anna: User, ben: User) -> None:
     card = waiting_card()
     opened(logged_in(anna))
-    review.release([Key.of(card)], reviewer_id=anna.pk)
+    desk_pile.release([Key.of(card)], reviewer_id=anna.pk)
     told = decide(logged_in(anna), {}, "renew", held=f"card-{card.pk}").json()
     assert told == {"held": [f"card-{card.pk}"], "gone": {}}
     assert claimed(ben) == []

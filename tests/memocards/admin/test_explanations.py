@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 from django.contrib import admin
-from django.contrib.admin.models import LogEntry
 from django.contrib.auth.models import Permission
 from django.db import connection
 from django.test import Client
@@ -21,6 +20,7 @@ from memocards.models import ExplanationJob, Question
 from publish.models import PublishOutbox
 from tests.factories import QuestionFactory, UserFactory
 from tests.memocards.admin.test_content import Form, act, list_of, opened, page_of, told
+from tests.memocards.noted import noted
 
 pytestmark = pytest.mark.django_db
 # A refusal rolls back the request's own transaction, which must not be the test's.
@@ -142,7 +142,7 @@ def test_the_button_saves_the_edit_asks_and_shows_the_page_again(admin_client: C
     question.refresh_from_db()
     assert (question.stem, question.explanation_status, question.explanation_attempts) == ("Why?", "pending", 0)
     assert [job.args for job in ExplanationJob.objects.filter(task_name=TASK)] == [{"question_id": question.pk}]
-    assert LogEntry.objects.filter(object_id=str(question.pk), change_message="Explanation asked for.").count() == 1
+    assert noted(object_id=str(question.pk)).count("Explanation asked for.") == 1
 
 
 def test_an_emptied_explanation_is_withdrawn_and_written_anew(admin_client: Client) -> None:
@@ -265,7 +265,7 @@ def test_a_pause_is_cut_short_and_what_is_in_hand_left_alone(admin_client: Clien
     assert (paused.explanation_status, paused.explanation_attempts) == ("pending", 0)
     assert ExplanationJob.objects.get(args__question_id=paused.pk).scheduled_at is None
     assert set(ExplanationJob.objects.values_list("pk", flat=True)) > {jobs[0].pk, jobs[2].pk}
-    assert LogEntry.objects.filter(object_id=str(paused.pk), change_message="Explanation asked for.").exists()
+    assert "Explanation asked for." in noted(object_id=str(paused.pk))
 
 
 @refused

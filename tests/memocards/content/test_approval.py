@@ -10,7 +10,9 @@ from django.test import Client
 from django.utils import timezone
 
 from kit.scheduling import Outcome
-from memocards.content import cards, questions
+from memocards.content.cards import cards
+from memocards.content.editors import SYSTEM
+from memocards.content.questions import questions
 from memocards.content.versions import VOUCHED_FOR, versions_of
 from memocards.errors import Conflict, WaitsForReview
 from memocards.learning import rating
@@ -20,6 +22,7 @@ from tests.factories import CardProgressFactory, MemoCardFactory, QuestionFactor
 from tests.memocards.admin.test_bulk import answered, asked
 from tests.memocards.admin.test_content import Form, act, opened, page_of, token
 from tests.memocards.admin.test_groups import member
+from tests.memocards.editors import AUTHOR
 from tests.memocards.outbox import told, truth
 from tests.memocards.rest.test_content import send
 
@@ -79,8 +82,8 @@ def test_a_card_that_learners_would_see_otherwise_waits_again(column: str) -> No
     }
     assert set(new) == VOUCHED_FOR[MemoCard]
     by_author, by_reviewer = approved_card(), approved_card()
-    cards.update_card(card_id=by_author.pk, changes={column: new[column]}, may_approve=False)
-    cards.update_card(card_id=by_reviewer.pk, changes={column: new[column]})
+    cards.update(key=by_author.pk, changes={column: new[column]}, editor=AUTHOR)
+    cards.update(key=by_reviewer.pk, changes={column: new[column]}, editor=SYSTEM)
     assert not is_approved(by_author)
     assert is_approved(by_reviewer)
     assert told() == {key: truth()[key] for key in told()}
@@ -98,8 +101,8 @@ def test_a_question_that_learners_would_see_otherwise_waits_again(column: str) -
     }
     assert set(new) == VOUCHED_FOR[Question]
     by_author, by_reviewer = approved_question(), approved_question()
-    questions.update_question(question_id=by_author.pk, changes={column: new[column]}, may_approve=False)
-    questions.update_question(question_id=by_reviewer.pk, changes={column: new[column]})
+    questions.update(key=by_author.pk, changes={column: new[column]}, editor=AUTHOR)
+    questions.update(key=by_reviewer.pk, changes={column: new[column]}, editor=SYSTEM)
     assert not is_approved(by_author)
     assert is_approved(by_reviewer)
     assert told() == {key: truth()[key] for key in told()}
@@ -108,34 +111,34 @@ def test_a_question_that_learners_would_see_otherwise_waits_again(column: str) -
 def test_an_explanation_written_or_withdrawn_makes_its_question_wait_again() -> None:
     rewritten, withdrawn = approved_question(), approved_question()
     unexplained = approved_question(explanation="", explanation_status="none")
-    questions.set_explanation(question_id=rewritten.pk, body="New.", may_approve=False)
-    questions.clear_explanation(question_id=withdrawn.pk, may_approve=False)
-    questions.set_explanation(question_id=unexplained.pk, body="New.", may_approve=False)
+    questions.set_explanation(key=rewritten.pk, body="New.", editor=AUTHOR)
+    questions.clear_explanation(key=withdrawn.pk, editor=AUTHOR)
+    questions.set_explanation(key=unexplained.pk, body="New.", editor=AUTHOR)
     assert not any(is_approved(question) for question in (rewritten, withdrawn, unexplained))
 
 
 def test_what_learners_do_not_see_is_changed_without_another_review() -> None:
     card = approved_card(tags=["old"], unapproved_at=LONG_AGO)
     same = {"front": card.front, "tags": ["old"], "topic_id": card.topic_id}
-    cards.update_card(card_id=card.pk, changes={**same, "source": "A book", "external_id": "1"}, may_approve=False)
-    cards.update_card(card_id=card.pk, changes={}, may_approve=False)
+    cards.update(key=card.pk, changes={**same, "source": "A book", "external_id": "1"}, editor=AUTHOR)
+    cards.update(key=card.pk, changes={}, editor=AUTHOR)
     assert is_approved(card)
 
     question = approved_question()
     same = {"stem": question.stem, "choices": question.choices, "answer": question.answer}
-    questions.update_question(question_id=question.pk, changes={**same, "external_id": "1"}, may_approve=False)
-    questions.set_explanation(question_id=question.pk, body="Because.", may_approve=False)
+    questions.update(key=question.pk, changes={**same, "external_id": "1"}, editor=AUTHOR)
+    questions.set_explanation(key=question.pk, body="Because.", editor=AUTHOR)
     asked_for = approved_question(explanation="", explanation_status="failed")
-    questions.clear_explanation(question_id=asked_for.pk, may_approve=False)
+    questions.clear_explanation(key=asked_for.pk, editor=AUTHOR)
     assert is_approved(question)
     assert is_approved(asked_for)
 
 
 def test_a_card_that_waited_already_keeps_the_time_of_its_withdrawal() -> None:
     card = MemoCardFactory.create(needs_review=True, unapproved_at=LONG_AGO, tags=["old"])
-    cards.update_card(card_id=card.pk, changes={"front": "New"}, may_approve=False)
-    cards.tag_cards(card_ids=[card.pk], add=["new"], may_approve=False)
-    cards.move_cards(card_ids=[card.pk], topic_id=TopicFactory.create().pk, may_approve=False)
+    cards.update(key=card.pk, changes={"front": "New"}, editor=AUTHOR)
+    cards.tag(keys=[card.pk], add=["new"], editor=AUTHOR)
+    cards.move(keys=[card.pk], topic_id=TopicFactory.create().pk, editor=AUTHOR)
     card.refresh_from_db()
     assert (card.needs_review, card.unapproved_at) == (True, LONG_AGO)
 
@@ -150,14 +153,14 @@ def test_many_rows_wait_again_for_no_statement_more(size: int, django_assert_num
     moved = MemoCard.objects.filter(topic=target)
     for may_approve in (True, False):
         with transaction.atomic(), django_assert_num_queries(3):
-            assert cards.tag_cards(card_ids=keys, add=[f"{may_approve}"], may_approve=may_approve) == keys
+            assert cards.tag(keys=keys, add=[f"{may_approve}"], editor=SYSTEM if may_approve else AUTHOR) == keys
         assert MemoCard.objects.filter(needs_review=not may_approve).count() == size
         MemoCard.objects.update(needs_review=False)
         with transaction.atomic(), django_assert_num_queries(5):
-            assert cards.move_cards(card_ids=keys, topic_id=target.pk, may_approve=may_approve) == keys
+            assert cards.move(keys=keys, topic_id=target.pk, editor=SYSTEM if may_approve else AUTHOR) == keys
         assert moved.filter(needs_review=not may_approve).count() == size
         with transaction.atomic(), django_assert_num_queries(5):
-            questions.move_questions(question_ids=question_keys, topic_id=target.pk, may_approve=may_approve)
+            questions.move(keys=question_keys, topic_id=target.pk, editor=SYSTEM if may_approve else AUTHOR)
         assert Question.objects.filter(topic=target, needs_review=not may_approve).count() == size
         MemoCard.objects.update(topic=topic, needs_review=False)
         Question.objects.update(topic=topic, needs_review=False)
@@ -166,10 +169,10 @@ def test_many_rows_wait_again_for_no_statement_more(size: int, django_assert_num
 def test_rows_that_a_bulk_change_leaves_as_they_are_stay_approved() -> None:
     topic = TopicFactory.create()
     there, elsewhere = approved_card(topic=topic, tags=["a", "b"]), approved_card()
-    assert cards.move_cards(card_ids=[there.pk, elsewhere.pk], topic_id=topic.pk, may_approve=False) == [elsewhere.pk]
-    assert cards.tag_cards(card_ids=[there.pk], add=["b"], remove=["c"], may_approve=False) == []
+    assert cards.move(keys=[there.pk, elsewhere.pk], topic_id=topic.pk, editor=AUTHOR) == [elsewhere.pk]
+    assert cards.tag(keys=[there.pk], add=["b"], remove=["c"], editor=AUTHOR) == []
     question, moved = approved_question(topic=topic), approved_question()
-    questions.move_questions(question_ids=[question.pk, moved.pk], topic_id=topic.pk, may_approve=False)
+    questions.move(keys=[question.pk, moved.pk], topic_id=topic.pk, editor=AUTHOR)
     assert [is_approved(row) for row in (there, elsewhere, question, moved)] == [True, False, True, False]
 
 
@@ -177,11 +180,11 @@ def test_learners_find_their_progress_again_once_it_is_approved() -> None:
     card = approved_card()
     progress = CardProgressFactory.create(card=card)
     before = CardProgress.objects.values().get()
-    cards.update_card(card_id=card.pk, changes={"front": "New"}, may_approve=False)
+    cards.update(key=card.pk, changes={"front": "New"}, editor=AUTHOR)
     with pytest.raises(WaitsForReview), transaction.atomic():
         rating.rate_card(learner_id=progress.learner_id, card_id=card.pk, review_id=uuid4(), outcome=Outcome.GOOD)
     assert CardProgress.objects.values().get() == before
-    cards.approve_cards(versions=versions_of(MemoCard, [card.pk]), reviewer_id=None)
+    cards.approve(versions=versions_of(MemoCard, [card.pk]), editor=SYSTEM)
     assert told()["card", card.pk] == truth()["card", card.pk] is not None
     assert CardProgress.objects.values().get() == before
 
@@ -190,19 +193,19 @@ def test_learners_find_their_progress_again_once_it_is_approved() -> None:
 def test_what_is_deleted_cannot_be_edited_and_so_comes_back_as_it_was() -> None:
     card, question = approved_card(), approved_question()
     topic = TopicFactory.create()
-    cards.delete_cards(card_ids=[card.pk])
-    questions.delete_questions(question_ids=[question.pk])
+    cards.delete(keys=[card.pk], editor=SYSTEM)
+    questions.delete(keys=[question.pk], editor=SYSTEM)
     with pytest.raises(Conflict, match="Restore it"):
-        cards.update_card(card_id=card.pk, changes={"front": "New"}, may_approve=False)
+        cards.update(key=card.pk, changes={"front": "New"}, editor=AUTHOR)
     with pytest.raises(Conflict, match="Restore it"):
-        questions.set_explanation(question_id=question.pk, body="New.", may_approve=False)
+        questions.set_explanation(key=question.pk, body="New.", editor=AUTHOR)
     with pytest.raises(Conflict, match="Restore it"):
-        questions.clear_explanation(question_id=question.pk, may_approve=False)
-    assert cards.move_cards(card_ids=[card.pk], topic_id=topic.pk, may_approve=False) == []
-    assert cards.tag_cards(card_ids=[card.pk], add=["new"], may_approve=False) == []
-    assert questions.move_questions(question_ids=[question.pk], topic_id=topic.pk, may_approve=False) == []
-    cards.restore_cards(card_ids=[card.pk])
-    questions.restore_questions(question_ids=[question.pk])
+        questions.clear_explanation(key=question.pk, editor=AUTHOR)
+    assert cards.move(keys=[card.pk], topic_id=topic.pk, editor=AUTHOR) == []
+    assert cards.tag(keys=[card.pk], add=["new"], editor=AUTHOR) == []
+    assert questions.move(keys=[question.pk], topic_id=topic.pk, editor=AUTHOR) == []
+    cards.restore(keys=[card.pk], editor=SYSTEM)
+    questions.restore(keys=[question.pk], editor=SYSTEM)
     assert is_approved(card)
     assert is_approved(question)
 
@@ -314,7 +317,7 @@ def test_an_approval_holds_for_the_text_that_was_read() -> None:
     card = MemoCardFactory.create(front="harmless", tags=["a"], needs_review=True)
     reviewer = member("reviewer")
     form = opened(reviewer, page_of(card))
-    cards.update_card(card_id=card.pk, changes={"front": "MALICE", "tags": ["b"]})
+    cards.update(key=card.pk, changes={"front": "MALICE", "tags": ["b"]}, editor=SYSTEM)
     answer = reviewer.post(page_of(card), form | {"back": "mended", "_approve": "1"})
     html = answer.content.decode()
     assert html.count("Somebody else changed this meanwhile. Read it, and approve it again.") == 2

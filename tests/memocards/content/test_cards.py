@@ -10,13 +10,15 @@ import pytest
 from django.db import connection, transaction
 
 from kit.transactions import in_transaction
-from memocards.content import cards
+from memocards.content.cards import cards
+from memocards.content.editors import SYSTEM
 from memocards.content.versions import versions_of
 from memocards.errors import Conflict, Invalid, NotFound
 from memocards.models import CardProgress, MemoCard
 from publish.models import PublishOutbox
 from publish.services import enqueue_card_publish
 from tests.factories import CardProgressFactory, MemoCardFactory, QuestionFactory, TopicFactory, UserFactory
+from tests.memocards.editors import reviewer
 from tests.memocards.outbox import forget, owners, told, truth
 from tests.memocards.waiting import wait_until_somebody_waits
 
@@ -27,17 +29,17 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 
 def test_a_new_card_waits_for_review_and_is_not_shown() -> None:
-    card = cards.create_card(topic_id=TopicFactory.create().pk, front="Front", back="Back")
+    card = cards.create(topic_id=TopicFactory.create().pk, front="Front", back="Back", editor=SYSTEM)
     assert card.needs_review
     assert told() == {("card", card.pk): None}
 
 
 def test_an_approved_card_is_shown() -> None:
-    question, reviewer = QuestionFactory.create(), UserFactory.create()
+    question, someone = QuestionFactory.create(), UserFactory.create()
     card = MemoCardFactory.create(
         topic=question.topic, question=question, tags=["강", 'q"'], needs_review=True, unapproved_at=LONG_AGO
     )
-    assert cards.approve_cards(versions=versions_of(MemoCard, [card.pk]), reviewer_id=reviewer.pk) == [card.pk]
+    assert cards.approve(versions=versions_of(MemoCard, [card.pk]), editor=reviewer(someone.pk)) == [card.pk]
     assert told() == {
         ("card", card.pk): {
             "topic_id": question.topic_id,
@@ -48,13 +50,13 @@ def test_an_approved_card_is_shown() -> None:
         }
     }
     card.refresh_from_db()
-    assert (card.reviewed_by, card.unapproved_at) == (reviewer, None)
+    assert (card.reviewed_by, card.unapproved_at) == (someone, None)
     assert card.reviewed_at is not None
 
 
 def test_a_card_sent_back_is_withdrawn_and_remembers_when() -> None:
     card = MemoCardFactory.create(reviewed_by=UserFactory.create(), reviewed_at=LONG_AGO)
-    cards.unapprove_cards(card_ids=[card.pk])
+    cards.unapprove(keys=[card.pk], editor=SYSTEM)
     card.refresh_from_db()
     assert (card.needs_review, card.reviewed_by, card.reviewed_at) == (True, None, None)
     assert card.unapproved_at is not None
@@ -64,29 +66,29 @@ def test_a_card_sent_back_is_withdrawn_and_remembers_when() -> None:
 def test_deleting_and_restoring_a_card_leaves_its_progress_alone() -> None:
     progress = CardProgressFactory.create()
     before = CardProgress.objects.values().get()
-    cards.delete_cards(card_ids=[progress.card_id])
+    cards.delete(keys=[progress.card_id], editor=SYSTEM)
     assert told() == {("card", progress.card_id): None}
-    cards.restore_cards(card_ids=[progress.card_id])
+    cards.restore(keys=[progress.card_id], editor=SYSTEM)
     assert told() == {("card", progress.card_id): truth()["card", progress.card_id]}
     assert CardProgress.objects.values().get() == before
 
 
 def test_an_edit_of_a_waiting_card_stays_out_of_sight() -> None:
     card = MemoCardFactory.create(needs_review=True)
-    cards.update_card(card_id=card.pk, changes={"front": "New"})
+    cards.update(key=card.pk, changes={"front": "New"}, editor=SYSTEM)
     assert told() == {("card", card.pk): None}
 
 
 def test_an_edit_of_nothing_is_no_error() -> None:
     card = MemoCardFactory.create()
-    cards.update_card(card_id=card.pk, changes={})
+    cards.update(key=card.pk, changes={}, editor=SYSTEM)
     assert told() == {("card", card.pk): truth()["card", card.pk]}
 
 
 def test_a_moved_card_takes_every_learners_progress_along() -> None:
     card, topic = MemoCardFactory.create(), TopicFactory.create()
     rows, other = CardProgressFactory.create_batch(3, card=card), CardProgressFactory.create()
-    cards.update_card(card_id=card.pk, changes={"topic_id": topic.pk})
+    cards.update(key=card.pk, changes={"topic_id": topic.pk}, editor=SYSTEM)
     assert set(CardProgress.objects.filter(topic=topic)) == set(rows)
     assert set(told()) == {("card", card.pk), *(("card_progress", row.pk) for row in rows)}
     assert told() == {key: truth()[key] for key in told()}
@@ -97,7 +99,7 @@ def test_a_moved_card_takes_every_learners_progress_along() -> None:
 
 def test_a_card_moved_to_where_it_is_touches_no_progress() -> None:
     progress = CardProgressFactory.create()
-    cards.update_card(card_id=progress.card_id, changes={"topic_id": progress.topic_id})
+    cards.update(key=progress.card_id, changes={"topic_id": progress.topic_id}, editor=SYSTEM)
     assert set(told()) == {("card", progress.card_id)}
 
 
@@ -109,7 +111,7 @@ def test_moving_a_card_costs_the_same_however_many_learners(learners: int, djang
         CardProgressFactory.build(card=card, learner=user, topic=card.topic) for user in users
     )
     with transaction.atomic(), django_assert_num_queries(8):
-        cards.update_card(card_id=card.pk, changes={"topic_id": topic.pk})
+        cards.update(key=card.pk, changes={"topic_id": topic.pk}, editor=SYSTEM)
     assert PublishOutbox.objects.count() == 1 + learners
 
 
@@ -119,10 +121,10 @@ def test_bulk_services_cost_the_same_however_many_cards(size: int, django_assert
     keys = list(MemoCard.objects.values_list("pk", flat=True))
     versions = versions_of(MemoCard, keys)
     steps: list[tuple[Callable[[], list[int]], int]] = [
-        (lambda: cards.approve_cards(versions=versions, reviewer_id=None), 3),
-        (lambda: cards.unapprove_cards(card_ids=keys), 3),
-        (lambda: cards.delete_cards(card_ids=keys), 3),
-        (lambda: cards.restore_cards(card_ids=keys), 5),
+        (lambda: cards.approve(versions=versions, editor=SYSTEM), 3),
+        (lambda: cards.unapprove(keys=keys, editor=SYSTEM), 3),
+        (lambda: cards.delete(keys=keys, editor=SYSTEM), 3),
+        (lambda: cards.restore(keys=keys, editor=SYSTEM), 5),
     ]
     for step, statements in steps:
         forget()
@@ -135,20 +137,18 @@ def test_a_bulk_approval_publishes_what_it_changed_although_it_no_longer_matches
     """The trap: a queryset of waiting cards matches nothing once they are approved."""
     waiting = MemoCardFactory.create_batch(10, needs_review=True)
     MemoCardFactory.create()
-    assert (
-        len(cards.approve_cards(versions=versions_of(MemoCard, {card.pk for card in waiting}), reviewer_id=None)) == 10
-    )
+    assert len(cards.approve(versions=versions_of(MemoCard, {card.pk for card in waiting}), editor=SYSTEM)) == 10
     assert {key for _kind, key in told()} == {card.pk for card in waiting}
     assert None not in told().values()
 
 
 def test_only_what_changes_is_touched() -> None:
     live, deleted = MemoCardFactory.create(), MemoCardFactory.create(deleted_at=LONG_AGO)
-    assert cards.approve_cards(versions=versions_of(MemoCard, [live.pk, deleted.pk]), reviewer_id=None) == []
-    assert cards.delete_cards(card_ids=[deleted.pk]) == []
-    assert cards.restore_cards(card_ids=[live.pk, 2**62]) == []
-    assert cards.restore_cards(card_ids=[2**62]) == []
-    assert cards.restore_cards(card_ids=[]) == []
+    assert cards.approve(versions=versions_of(MemoCard, [live.pk, deleted.pk]), editor=SYSTEM) == []
+    assert cards.delete(keys=[deleted.pk], editor=SYSTEM) == []
+    assert cards.restore(keys=[live.pk, 2**62], editor=SYSTEM) == []
+    assert cards.restore(keys=[2**62], editor=SYSTEM) == []
+    assert cards.restore(keys=[], editor=SYSTEM) == []
     assert told() == {}
     deleted.refresh_from_db()
     assert deleted.deleted_at == LONG_AGO
@@ -158,7 +158,7 @@ def test_one_card_in_a_deleted_topic_keeps_all_from_being_restored() -> None:
     fine = MemoCardFactory.create(deleted_at=LONG_AGO)
     stuck = MemoCardFactory.create(deleted_at=LONG_AGO, topic__deleted_at=LONG_AGO)
     with pytest.raises(Conflict, match="topic is deleted"):
-        cards.restore_cards(card_ids=[fine.pk, stuck.pk])
+        cards.restore(keys=[fine.pk, stuck.pk], editor=SYSTEM)
     assert not MemoCard.objects.filter(deleted_at=None).exists()
     assert told() == {}
 
@@ -180,7 +180,7 @@ def test_one_card_in_a_deleted_topic_keeps_all_from_being_restored() -> None:
 def test_a_refused_edit_names_the_field_and_leaves_nothing_half_done(changes: dict[str, Any], field: str) -> None:
     card = MemoCardFactory.create()
     with pytest.raises(Invalid) as refusal:
-        cards.update_card(card_id=card.pk, changes={"external_id": "new", **changes})
+        cards.update(key=card.pk, changes={"external_id": "new", **changes}, editor=SYSTEM)
     assert set(refusal.value.fields) == {field}
     assert MemoCard.objects.get().external_id == ""
     assert told() == {}
@@ -189,11 +189,11 @@ def test_a_refused_edit_names_the_field_and_leaves_nothing_half_done(changes: di
 def test_a_refused_creation_leaves_nothing() -> None:
     topic = TopicFactory.create()
     with pytest.raises(Invalid):
-        cards.create_card(topic_id=topic.pk, front="Front", back="")
+        cards.create(topic_id=topic.pk, front="Front", back="", editor=SYSTEM)
     with pytest.raises(NotFound, match="topic"):
-        cards.create_card(topic_id=2**62, front="Front", back="Back")
+        cards.create(topic_id=2**62, front="Front", back="Back", editor=SYSTEM)
     with pytest.raises(Conflict, match="deleted"):
-        cards.create_card(topic_id=TopicFactory.create(deleted_at=LONG_AGO).pk, front="Front", back="Back")
+        cards.create(topic_id=TopicFactory.create(deleted_at=LONG_AGO).pk, front="Front", back="Back", editor=SYSTEM)
     assert not MemoCard.objects.exists()
     assert told() == {}
 
@@ -201,8 +201,8 @@ def test_a_refused_creation_leaves_nothing() -> None:
 def test_a_stale_instance_leaks_nothing() -> None:
     """Whoever holds an old copy of a row cannot publish it, nor write it back."""
     stale = MemoCardFactory.create()
-    cards.update_card(card_id=stale.pk, changes={"front": "New"})
-    cards.delete_cards(card_ids=[stale.pk])
+    cards.update(key=stale.pk, changes={"front": "New"}, editor=SYSTEM)
+    cards.delete(keys=[stale.pk], editor=SYSTEM)
     forget()
     with transaction.atomic():
         enqueue_card_publish(stale)
@@ -215,8 +215,8 @@ def test_a_stale_instance_leaks_nothing() -> None:
 def test_two_editors_do_not_overwrite_each_others_fields(in_thread: Start) -> None:
     card = MemoCardFactory.create()
     with transaction.atomic():
-        cards.update_card(card_id=card.pk, changes={"front": "New"})
-        other = in_thread(cards.update_card, card_id=card.pk, changes={"back": "New"})
+        cards.update(key=card.pk, changes={"front": "New"}, editor=SYSTEM)
+        other = in_thread(cards.update, key=card.pk, changes={"back": "New"}, editor=SYSTEM)
         wait_until_somebody_waits()
     other.result()
     assert told()["card", card.pk] == {**(truth()["card", card.pk] or {}), "front": "New", "back": "New"}
@@ -225,8 +225,8 @@ def test_two_editors_do_not_overwrite_each_others_fields(in_thread: Start) -> No
 def test_an_edit_that_waited_for_a_deletion_is_refused(in_thread: Start) -> None:
     card = MemoCardFactory.create()
     with transaction.atomic():
-        cards.delete_cards(card_ids=[card.pk])
-        edited = in_thread(cards.update_card, card_id=card.pk, changes={"front": "New"})
+        cards.delete(keys=[card.pk], editor=SYSTEM)
+        edited = in_thread(cards.update, key=card.pk, changes={"front": "New"}, editor=SYSTEM)
         wait_until_somebody_waits()
     with pytest.raises(Conflict, match="Restore it"):
         edited.result()
@@ -236,9 +236,9 @@ def test_an_edit_that_waited_for_a_deletion_is_refused(in_thread: Start) -> None
 def test_of_two_who_approve_the_same_cards_each_card_is_approved_once(in_thread: Start) -> None:
     first, second = [card.pk for card in MemoCardFactory.create_batch(2, needs_review=True)]
     with transaction.atomic():
-        assert cards.approve_cards(versions=versions_of(MemoCard, [first]), reviewer_id=None) == [first]
+        assert cards.approve(versions=versions_of(MemoCard, [first]), editor=SYSTEM) == [first]
         versions = versions_of(MemoCard, [second, first])
-        other = in_thread(cards.approve_cards, versions=versions, reviewer_id=None)
+        other = in_thread(cards.approve, versions=versions, editor=SYSTEM)
         wait_until_somebody_waits()
     assert other.result() == [second]
 
@@ -248,8 +248,8 @@ def test_a_card_restored_while_its_topic_is_deleted_is_refused(in_thread: Start)
 
     card = MemoCardFactory.create(deleted_at=LONG_AGO)
     with transaction.atomic():
-        topics.delete_topic(topic_id=card.topic_id)
-        restored = in_thread(cards.restore_cards, card_ids=[card.pk])
+        topics.delete_topic(topic_id=card.topic_id, editor=SYSTEM)
+        restored = in_thread(cards.restore, keys=[card.pk], editor=SYSTEM)
         wait_until_somebody_waits()
     with pytest.raises(Conflict, match="topic is deleted"):
         restored.result()
@@ -267,7 +267,7 @@ def test_of_two_in_a_deadlock_one_starts_again_and_both_succeed(in_thread: Start
         with connection.cursor() as cursor:
             cursor.execute("SET LOCAL deadlock_timeout = '20ms'")
         for place, key in enumerate(keys):
-            cards.update_card(card_id=key, changes={"front" if name == "a" else "back": name})
+            cards.update(key=key, changes={"front" if name == "a" else "back": name}, editor=SYSTEM)
             if place == 0 and attempts.count(name) == 1:
                 both_hold_one.wait()
 
@@ -287,9 +287,9 @@ def test_within_a_transaction_an_error_undoes_all_of_it() -> None:
 
     def edit_twice() -> None:
         with transaction.atomic():
-            cards.update_card(card_id=card.pk, changes={"front": "New"})
+            cards.update(key=card.pk, changes={"front": "New"}, editor=SYSTEM)
             try:
-                cards.update_card(card_id=card.pk, changes={"back": ""})
+                cards.update(key=card.pk, changes={"back": ""}, editor=SYSTEM)
             except Invalid:
                 return
 

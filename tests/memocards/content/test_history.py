@@ -9,10 +9,13 @@ from django.db import connection, transaction
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
+from django.utils.translation import override
 from pytest_django.fixtures import Settings
 
 from kit.transactions import TransactionRequired
-from memocards.content import cards, history
+from memocards.content import history
+from memocards.content.cards import cards
+from memocards.content.editors import SYSTEM, Editor
 from memocards.content.versions import versions_of
 from memocards.models import MemoCard, Question, Topic
 from tests.factories import MemoCardFactory, QuestionFactory, TopicFactory, UserFactory
@@ -20,6 +23,7 @@ from tests.memocards.admin.test_content import act, opened, page_of, token
 from tests.memocards.admin.test_desk import article, decide
 from tests.memocards.admin.test_desk import opened as opened_at_desk
 from tests.memocards.admin.test_groups import member
+from tests.memocards.editors import reviewer
 from tests.memocards.reading import read
 from tests.memocards.rest.test_content import send
 
@@ -31,7 +35,7 @@ own_transactions = pytest.mark.django_db(transaction=True)
 def written(row: Any) -> list[tuple[int, str]]:
     """What the history says of this row, oldest first, and nothing else from then on."""
     entries = LogEntry.objects.filter(object_id=str(row.pk), content_type__model=row._meta.model_name).order_by("pk")
-    said = [(entry.action_flag, entry.get_change_message()) for entry in entries]
+    said = [(entry.action_flag, history.sentence(entry)) for entry in entries]
     LogEntry.objects.all().delete()
     return said
 
@@ -52,7 +56,7 @@ def test_a_card_from_birth_to_restoration(admin_client: Client, admin_user: User
         ("PATCH", path, {}, []),
         ("POST", "/study-cards/approve", card, [(CHANGE, "Approved.")]),
         ("POST", "/study-cards/approve", card, []),
-        ("POST", "/study-cards/unapprove", ids, [(CHANGE, "Sent back to review.")]),
+        ("POST", "/study-cards/unapprove", ids, [(CHANGE, "Un-approved: it waits for review again.")]),
         ("DELETE", path, None, [(DELETION, "Deleted.")]),
         ("DELETE", path, None, []),
         ("POST", f"{path}/restore", None, [(CHANGE, "Restored.")]),
@@ -80,7 +84,7 @@ def test_a_question_and_its_explanation(admin_client: Client, settings: Settings
         ("PUT", explanation, {"body": "So."}, [(CHANGE, "Changed Explanation and Explanation status.")]),
         ("PUT", explanation, {"body": "Thus."}, [(CHANGE, "Changed Explanation.")]),
         ("PUT", explanation, {"body": "Thus."}, []),
-        ("POST", "/questions/unapprove", ids, [(CHANGE, "Sent back to review.")]),
+        ("POST", "/questions/unapprove", ids, [(CHANGE, "Un-approved: it waits for review again.")]),
         ("POST", "/questions/approve", question, [(CHANGE, "Approved.")]),
         ("DELETE", path, None, [(DELETION, "Deleted.")]),
         ("POST", f"{path}/restore", None, [(CHANGE, "Restored.")]),
@@ -156,10 +160,11 @@ def test_an_edit_that_takes_an_approval_away_says_so() -> None:
     author = member("author")
     card, waiting = MemoCardFactory.create(), MemoCardFactory.create(needs_review=True)
     author.post(page_of(card), opened(author, page_of(card)) | {"front": "New"})
-    assert written(card) == [(CHANGE, "Sent back to review."), (CHANGE, "Changed Front.")]
-    cards.approve_cards(versions=versions_of(MemoCard, [card.pk]), reviewer_id=None)
+    said = [(CHANGE, "Changed Front. Un-approved: it waits for review again.")]
+    assert written(card) == said
+    cards.approve(versions=versions_of(MemoCard, [card.pk]), editor=SYSTEM)
     send(author, "PATCH", f"/study-cards/{card.pk}", {"front": "Newer"})
-    assert written(card) == [(CHANGE, "Changed Front and Waits for review.")]
+    assert written(card) == said
     author.post(page_of(waiting), opened(author, page_of(waiting)) | {"front": "New"})
     assert written(waiting) == [(CHANGE, "Changed Front.")]
 
@@ -176,13 +181,49 @@ def test_a_row_is_named_as_it_names_itself(admin_client: Client) -> None:
         LogEntry.objects.all().delete()
 
 
+def test_it_is_read_in_the_language_of_its_reader(admin_client: Client) -> None:
+    card = MemoCardFactory.create()
+    editor = reviewer(UserFactory.create().pk)
+    with override("ko"):
+        cards.unapprove(keys=[card.pk], editor=editor)
+        cards.send_back(keys=[card.pk], reason="Says [1].", editor=editor)
+        cards.update(key=card.pk, changes={"front": "New"}, editor=editor)
+    pages = [f"/admin/memocards/memocard/{card.pk}/history/", "/admin/admin/logentry/"]
+    for page in pages:
+        english = admin_client.get(page).content.decode()
+        assert "Un-approved: it waits for review again." in english
+        assert "Sent back: Says [1]." in english
+        assert "Changed Front." in english
+        korean = admin_client.get(page, headers={"Accept-Language": "ko"}).content.decode()
+        assert "Says [1]." in korean
+        assert "Un-approved" not in korean
+        assert "Changed Front" not in korean
+
+
+@pytest.mark.parametrize(("language", "word"), [("en", "un-approved"), ("ko", "승인을 취소")])
+def test_it_is_searched_in_the_language_of_its_reader(admin_client: Client, language: str, word: str) -> None:
+    hidden, deleted = MemoCardFactory.create(front="Hidden card"), MemoCardFactory.create(front="Deleted card")
+    editor = reviewer(UserFactory.create().pk)
+    cards.unapprove(keys=[hidden.pk], editor=editor)
+    cards.delete(keys=[deleted.pk], editor=editor)
+    page = admin_client.get("/admin/admin/logentry/", {"q": word}, headers={"Accept-Language": language})
+    shown = page.content.decode()
+    assert "Hidden card" in shown
+    assert "Deleted card" not in shown
+
+
+def test_what_was_stored_as_a_text_is_shown_as_it_is() -> None:
+    for text in ("Approved.", "[not JSON", '[{"event": "unheard_of"}]', ""):
+        assert history.sentence(LogEntry(change_message=text)) in {text, "unheard_of", "No fields changed."}
+
+
 @own_transactions
 def test_an_entry_does_not_outlive_its_change() -> None:
     card, user = MemoCardFactory.create(), UserFactory.create()
     with pytest.raises(TransactionRequired):
-        history.log_addition(card, user_id=user.pk)
+        history.log_addition(card, editor=Editor(user.pk))
     with transaction.atomic():
-        history.log_addition(card, user_id=user.pk)
+        history.log_addition(card, editor=Editor(user.pk))
         transaction.set_rollback(True)
     assert not LogEntry.objects.exists()
 

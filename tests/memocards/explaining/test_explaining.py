@@ -25,7 +25,8 @@ from django.utils import timezone
 from procrastinate.contrib.django.models import ProcrastinateJob
 from pytest_django import Settings
 
-from memocards.content import questions
+from memocards.content.editors import SYSTEM
+from memocards.content.questions import questions
 from memocards.content.versions import versions_of
 from memocards.errors import Conflict, NotFound
 from memocards.explaining.asking import Content, NoAnswer, ask
@@ -173,9 +174,10 @@ def endpoint(server: Endpoint, transactional_db: None) -> Iterator[Endpoint]:
 
 
 def create(**fields: Any) -> Question:
-    return questions.create_question(
+    return questions.create(
         topic_id=TopicFactory.create().pk,
         **{"stem": CONTENT.stem, "choices": list(CONTENT.choices), "answer": CONTENT.answer, **fields},
+        editor=SYSTEM,
     )
 
 
@@ -414,14 +416,14 @@ def test_without_an_endpoint_nothing_is_asked_for(endpoint: Endpoint, settings: 
 
 
 def test_nothing_is_asked_for_where_an_explanation_comes_along_or_by_the_thousand(endpoint: Endpoint) -> None:
-    assert state(create(explain=False)) == ("none", "")
+    assert state(create(explanation_status="none")) == ("none", "")
     assert state(create(explanation="Because.", explanation_status="ready")) == ("ready", "Because.")
     assert job_ids() == []
 
 
 def test_a_refused_question_leaves_no_job(endpoint: Endpoint) -> None:
     with pytest.raises(NotFound):
-        questions.create_question(topic_id=2**40, stem="Which?", choices=["a", "b"], answer=1)
+        questions.create(topic_id=2**40, stem="Which?", choices=["a", "b"], answer=1, editor=SYSTEM)
     assert job_ids() == []
 
 
@@ -454,15 +456,19 @@ def test_asking_for_many_costs_as_much_as_asking_for_one(
 
 def test_one_is_asked_for_and_asking_again_changes_nothing(endpoint: Endpoint) -> None:
     question = QuestionFactory.create()
-    assert request_explanation(question_id=question.pk).explanation_status == "pending"
+    assert request_explanation(question_id=question.pk) is True
+    assert state(question) == ("pending", "")
     [job] = jobs()
-    assert request_explanation(question_id=question.pk).explanation_status == "pending"
+    assert request_explanation(question_id=question.pk) is False
+    assert state(question) == ("pending", "")
     assert jobs() == [job]
 
 
 def test_a_question_whose_job_was_lost_can_be_asked_for_again(endpoint: Endpoint) -> None:
     lost = QuestionFactory.create(explanation_status="running", explanation_attempts=3)
-    assert request_explanation(question_id=lost.pk).explanation_attempts == 0
+    assert request_explanation(question_id=lost.pk)
+    lost.refresh_from_db()
+    assert lost.explanation_attempts == 0
     assert job_ids() == [lost.pk]
 
 
@@ -487,15 +493,15 @@ def test_what_cannot_be_asked_for_is_refused_in_a_sentence(
 def test_an_edit_of_the_content_asks_anew_and_any_other_edit_does_not(endpoint: Endpoint) -> None:
     question = create()
     [job] = jobs()
-    questions.update_question(question_id=question.pk, changes={"source": "Atlas", "stem": question.stem})
+    questions.update(key=question.pk, changes={"source": "Atlas", "stem": question.stem}, editor=SYSTEM)
     assert jobs() == [job]
     for changes in ({"stem": "Which?"}, {"choices": ["a", "b", "c"]}, {"answer": 1}):
-        questions.update_question(question_id=question.pk, changes=changes)
+        questions.update(key=question.pk, changes=changes, editor=SYSTEM)
         [new] = jobs()
         assert new.pk > job.pk
         job = new
     ready = QuestionFactory.create(explanation_status="ready", explanation="Because.")
-    questions.update_question(question_id=ready.pk, changes={"stem": "Which?"})
+    questions.update(key=ready.pk, changes={"stem": "Which?"}, editor=SYSTEM)
     assert state(ready) == ("ready", "Because.")
     assert jobs() == [job]
 
@@ -524,7 +530,7 @@ def test_a_question_that_waits_for_review_is_explained_and_shown_later(endpoint:
     question = create(needs_review=True)
     assert explain(question.pk) == "explained"
     assert told()["explanation", question.pk] is None
-    questions.approve_questions(versions=versions_of(Question, [question.pk]), reviewer_id=None)
+    questions.approve(versions=versions_of(Question, [question.pk]), editor=SYSTEM)
     assert told()["explanation", question.pk] == {"question_id": question.pk, "body": "Because."}
 
 
@@ -539,10 +545,10 @@ def test_a_job_too_many_does_nothing(status: str, endpoint: Endpoint) -> None:
 
 def test_a_deleted_question_is_not_explained_and_can_be_asked_for_when_restored(endpoint: Endpoint) -> None:
     question = create()
-    questions.delete_questions(question_ids=[question.pk])
+    questions.delete(keys=[question.pk], editor=SYSTEM)
     assert explain(question.pk) == "nothing to do"
     assert endpoint.requests == []
-    questions.restore_questions(question_ids=[question.pk])
+    questions.restore(keys=[question.pk], editor=SYSTEM)
     assert state(question) == ("none", "")
     assert request_explanations(question_ids=[question.pk]) == [question.pk]
 
@@ -569,7 +575,7 @@ def test_nothing_is_locked_while_the_endpoint_is_asked_and_a_person_wins(endpoin
     with connection.cursor() as cursor:
         cursor.execute("SET lock_timeout = '200ms'")
         try:
-            questions.set_explanation(question_id=question.pk, body="Mine.")
+            questions.set_explanation(key=question.pk, body="Mine.", editor=SYSTEM)
         finally:
             cursor.execute("RESET lock_timeout")
     endpoint.open()
@@ -586,7 +592,7 @@ def test_an_edit_makes_the_answer_in_flight_void_and_asks_again(
     question = create()
     endpoint.replies = [reply, Reply(completion("Because of the new stem."))]
     job = in_flight(question, endpoint, in_thread)
-    questions.update_question(question_id=question.pk, changes={"stem": "Which one?"})
+    questions.update(key=question.pk, changes={"stem": "Which one?"}, editor=SYSTEM)
     endpoint.open()
     assert job.result() == "void"
     assert state(question) == ("pending", "")
@@ -612,7 +618,7 @@ def test_an_edit_and_its_undoing_leave_the_answer_valid(endpoint: Endpoint, in_t
     question = create()
     job = in_flight(question, endpoint, in_thread)
     for stem in ("Which?", CONTENT.stem):
-        questions.update_question(question_id=question.pk, changes={"stem": stem})
+        questions.update(key=question.pk, changes={"stem": stem}, editor=SYSTEM)
     endpoint.open()
     assert job.result() == "explained"
     assert explain(question.pk) == "nothing to do"
@@ -622,7 +628,7 @@ def test_an_edit_and_its_undoing_leave_the_answer_valid(endpoint: Endpoint, in_t
 def test_a_withdrawn_request_takes_no_answer(endpoint: Endpoint, in_thread: Start) -> None:
     question = create()
     job = in_flight(question, endpoint, in_thread)
-    questions.clear_explanation(question_id=question.pk)
+    questions.clear_explanation(key=question.pk, editor=SYSTEM)
     endpoint.open()
     assert job.result() == "void"
     assert state(question) == ("none", "")
@@ -633,11 +639,11 @@ def test_a_question_deleted_meanwhile_keeps_its_answer_but_shows_it_to_nobody(
 ) -> None:
     question = create()
     job = in_flight(question, endpoint, in_thread)
-    questions.delete_questions(question_ids=[question.pk])
+    questions.delete(keys=[question.pk], editor=SYSTEM)
     endpoint.open()
     assert job.result() == "explained"
     assert told()["explanation", question.pk] is None
-    questions.restore_questions(question_ids=[question.pk])
+    questions.restore(keys=[question.pk], editor=SYSTEM)
     assert told()["explanation", question.pk] == {"question_id": question.pk, "body": "Because."}
 
 
@@ -646,11 +652,11 @@ def test_a_question_unapproved_meanwhile_keeps_its_answer_until_it_is_approved_a
 ) -> None:
     question = create()
     job = in_flight(question, endpoint, in_thread)
-    questions.unapprove_questions(question_ids=[question.pk])
+    questions.unapprove(keys=[question.pk], editor=SYSTEM)
     endpoint.open()
     assert job.result() == "explained"
     assert told()["explanation", question.pk] is None
-    questions.approve_questions(versions=versions_of(Question, [question.pk]), reviewer_id=None)
+    questions.approve(versions=versions_of(Question, [question.pk]), editor=SYSTEM)
     assert told()["explanation", question.pk] == {"question_id": question.pk, "body": "Because."}
 
 
@@ -704,7 +710,7 @@ def test_an_edit_does_not_wait_for_the_pause_of_the_former_content(endpoint: End
     question = create()
     endpoint.replies = [Reply(status=500), Reply()]
     explain(question.pk)
-    questions.update_question(question_id=question.pk, changes={"stem": "Which?"})
+    questions.update(key=question.pk, changes={"stem": "Which?"}, editor=SYSTEM)
     [job] = jobs()
     assert job.scheduled_at is None
     question.refresh_from_db()

@@ -15,6 +15,7 @@ import pytest
 from django.utils import timezone
 
 from kit.scheduling import Outcome, StudyClock
+from memocards.content.editors import SYSTEM
 from memocards.exporting import export_anki
 from memocards.exporting.anki import guid_of
 from memocards.importing.reading import read
@@ -190,10 +191,10 @@ def test_we_import_what_anki_exports(tmp_path: Path) -> None:
     assert rows == {row for row in expected_cards if row[1] != f"{japan}#2"}
     assert {row.front for row in cards(items(tmp_path / "cards.txt"))} == {row[2] for row in expected_cards}
 
-    report = store(read(tmp_path / "new.apkg", kind=Kind.CARD), create_topics=True, skip_bad=True)
+    report = store(read(tmp_path / "new.apkg", kind=Kind.CARD), create_topics=True, skip_bad=True, editor=SYSTEM)
     assert (report.new, report.bad, report.new_topics) == (6, 1, ["Geography", "Geography::Asia"])
-    assert store(read(tmp_path / "old.colpkg"), skip_bad=True).unchanged == 6
-    assert store(read(tmp_path / "notes.txt"), skip_bad=True).unchanged == 5
+    assert store(read(tmp_path / "old.colpkg"), skip_bad=True, editor=SYSTEM).unchanged == 6
+    assert store(read(tmp_path / "notes.txt"), skip_bad=True, editor=SYSTEM).unchanged == 5
 
 
 def by_id(external_id: str) -> MemoCard:

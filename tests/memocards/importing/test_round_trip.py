@@ -12,6 +12,7 @@ from django.db.models import F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from memocards.content.editors import SYSTEM
 from memocards.exchange.names import name_of
 from memocards.exporting import CONTENT_FORMATS, export_anki, export_content
 from memocards.importing.reading import Reading, read
@@ -60,7 +61,7 @@ def comes_back(topic: Topic, rows: Reading, model: type[MemoCard | Question], na
     seen = preview(rows)
     assert (seen.report.bad_rows, seen.differences, seen.report.unchanged) == ([], [], len(before))
     other = TopicFactory.create()
-    assert store(rows, topic=other.name).new == len(before)
+    assert store(rows, topic=other.name, editor=SYSTEM).new == len(before)
     assert list(model.objects.filter(topic=other).order_by("pk").values(*names)) == before
 
 
@@ -98,7 +99,7 @@ def test_an_empty_source_empties_the_one_that_is_there() -> None:
     card = MemoCardFactory.create(source="")
     rows = exported(card.topic, "csv")
     MemoCard.objects.update(source="slipped in")
-    assert store(rows).changed == 1
+    assert store(rows, editor=SYSTEM).changed == 1
     assert MemoCard.objects.get().source == ""
 
 
@@ -132,16 +133,16 @@ def test_rows_without_an_id_are_found_again(format: str) -> None:
     card = MemoCardFactory.create(topic=topic, front="as exported")
     question = QuestionFactory.create(topic=topic, stem="as exported")
     rows, questions = exported(topic, format), exported(topic, format, questions=True)
-    assert store(rows).unchanged == 4
-    assert store(questions).unchanged == 1
+    assert store(rows, editor=SYSTEM).unchanged == 4
+    assert store(questions, editor=SYSTEM).unchanged == 1
     MemoCard.objects.filter(pk=card.pk).update(front="changed here")
     Question.objects.filter(pk=question.pk).update(stem="changed here")
     assert [change.before["front"] for change in preview(rows).differences if change.before] == ["changed here"]
-    assert (store(rows).changed, store(questions).changed) == (1, 1)
+    assert (store(rows, editor=SYSTEM).changed, store(questions, editor=SYSTEM).changed) == (1, 1)
     card.refresh_from_db()
     assert (card.front, card.external_id) == ("as exported", "")
     MemoCard.objects.filter(pk=card.pk).update(deleted_at=card.created_at)
-    assert (store(rows).deleted, MemoCard.objects.count(), Question.objects.count()) == (1, 4, 1)
+    assert (store(rows, editor=SYSTEM).deleted, MemoCard.objects.count(), Question.objects.count()) == (1, 4, 1)
 
 
 def test_another_hub_has_other_rows_under_the_same_keys() -> None:
@@ -149,22 +150,22 @@ def test_another_hub_has_other_rows_under_the_same_keys() -> None:
     rows, name = exported(card.topic, "jsonl"), name_of(MemoCard.objects.get())
     # The other hub: a topic of this name, and in it a card of this key.
     MemoCard.objects.update(created_at=F("created_at") + timedelta(microseconds=1), front="the other hub's")
-    assert store(rows).new == 1
+    assert store(rows, editor=SYSTEM).new == 1
     assert list(MemoCard.objects.order_by("pk").values_list("front", "external_id")) == [
         ("the other hub's", ""),
         ("exported", name),
     ]
-    assert store(rows).unchanged == 1
+    assert store(rows, editor=SYSTEM).unchanged == 1
 
 
 def test_a_copy_that_came_to_the_same_topic_goes_before_the_row_it_was_made_of() -> None:
     card = MemoCardFactory.create(front="exported")
     rows, copies = exported(card.topic, "jsonl"), TopicFactory.create()
-    assert store(rows, topic=copies.name).new == 1
-    assert store(rows).unchanged == 1
+    assert store(rows, topic=copies.name, editor=SYSTEM).new == 1
+    assert store(rows, editor=SYSTEM).unchanged == 1
     MemoCard.objects.filter(topic=copies).update(topic=card.topic)
     MemoCard.objects.update(front="changed here")
-    report = store(rows)
+    report = store(rows, editor=SYSTEM)
     assert (report.read, report.changed, report.unchanged) == (1, 1, 0)
     card.refresh_from_db()
     assert card.front == "changed here"
@@ -177,13 +178,13 @@ def test_cards_are_found_again_by_the_guids_of_a_package(tmp_path: Path) -> None
     second = MemoCardFactory.create(topic=topic, external_id="same")
     export_anki([topic], tmp_path / "a.apkg")
     rows = read(tmp_path / "a.apkg")
-    assert store(rows).unchanged == 2
+    assert store(rows, editor=SYSTEM).unchanged == 2
     MemoCard.objects.filter(topic=topic).update(back="changed here")
     assert {change.external_id for change in preview(rows).differences} == {name_of(without), "same"}
-    assert store(rows).changed == 2
+    assert store(rows, editor=SYSTEM).changed == 2
     for card in (without, second):
         back, external_id = card.back, card.external_id
         card.refresh_from_db()
         assert (card.back, card.external_id) == (back, external_id)
     MemoCard.objects.update(created_at=F("created_at") + timedelta(microseconds=1))
-    assert store(rows).new == 2
+    assert store(rows, editor=SYSTEM).new == 2

@@ -26,7 +26,7 @@ django.setup()
 from memocards.importing.reading import read
 from memocards.importing.storing import store
 start = time.monotonic()
-report = store(read(sys.argv[1]), topic="Large")
+report = store(read(sys.argv[1]), topic="Large", editor=SYSTEM)
 # Not ru_maxrss, which a process inherits from the one that started it.
 status = pathlib.Path("/proc/self/status")
 peak = int(re.search(r"VmHWM:\\s+(\\d+)", status.read_text())[1]) / 1024 if status.exists() else 0

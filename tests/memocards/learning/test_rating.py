@@ -17,7 +17,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kit.scheduling import Answer, Outcome, Progress, Settings, StudyClock, fold, scheduler_for
-from memocards.content import cards
+from memocards.content.cards import cards
+from memocards.content.editors import SYSTEM
 from memocards.content.versions import versions_of
 from memocards.errors import CardDeleted, Invalid, NotFound, ReviewIdReused, WaitsForReview
 from memocards.learning import rating
@@ -176,9 +177,9 @@ def test_an_undone_answer_sent_again_stays_undone(learner: User, card: MemoCard)
 def test_the_stored_answer_is_returned_even_after_the_card_is_gone(learner: User, card: MemoCard) -> None:
     key = uuid.uuid4()
     rate(learner, card, review_id=key)
-    cards.unapprove_cards(card_ids=[card.pk])
+    cards.unapprove(keys=[card.pk], editor=SYSTEM)
     assert rate(learner, card, review_id=key).card_state is CardState.WAITING
-    cards.delete_cards(card_ids=[card.pk])
+    cards.delete(keys=[card.pk], editor=SYSTEM)
     assert rate(learner, card, review_id=key).card_state is CardState.DELETED
 
 
@@ -270,7 +271,7 @@ def test_an_answer_counts_by_the_settings_of_now(learner: User, card: MemoCard) 
 
 
 def test_a_deleted_card_is_gone(learner: User, card: MemoCard) -> None:
-    cards.delete_cards(card_ids=[card.pk])
+    cards.delete(keys=[card.pk], editor=SYSTEM)
     with pytest.raises(CardDeleted):
         rate(learner, card)
     assert not Review.objects.exists()
@@ -286,8 +287,8 @@ def test_a_card_that_was_never_approved_cannot_have_been_rated(learner: User) ->
 @pytest.mark.parametrize(
     ("take_back", "state", "refusal"),
     [
-        (cards.delete_cards, CardState.DELETED, CardDeleted),
-        (cards.unapprove_cards, CardState.WAITING, WaitsForReview),
+        (cards.delete, CardState.DELETED, CardDeleted),
+        (cards.unapprove, CardState.WAITING, WaitsForReview),
     ],
 )
 def test_an_answer_given_before_the_card_was_taken_back_counts(
@@ -297,7 +298,7 @@ def test_an_answer_given_before_the_card_was_taken_back_counts(
     state: CardState,
     refusal: type[Exception],
 ) -> None:
-    take_back(card_ids=[card.pk])
+    take_back(keys=[card.pk], editor=SYSTEM)
     rated = rate(learner, card, reviewed_at=timezone.now() - timedelta(hours=1))
     assert rated.card_state is state
     row = progress_of(learner, card)
@@ -309,8 +310,8 @@ def test_an_answer_given_before_the_card_was_taken_back_counts(
 
 def test_a_card_approved_again_goes_on_where_it_stood(learner: User, card: MemoCard) -> None:
     rate(learner, card, reviewed_at=days_ago(10))
-    cards.unapprove_cards(card_ids=[card.pk])
-    cards.approve_cards(versions=versions_of(MemoCard, [card.pk]), reviewer_id=None)
+    cards.unapprove(keys=[card.pk], editor=SYSTEM)
+    cards.approve(versions=versions_of(MemoCard, [card.pk]), editor=SYSTEM)
     assert rate(learner, card).review.stage_after == 1
 
 
@@ -370,7 +371,7 @@ def test_nobody_undoes_anothers_answer(learner: User, card: MemoCard) -> None:
 
 def test_an_answer_to_a_card_that_is_gone_can_still_be_undone(learner: User, card: MemoCard) -> None:
     rate(learner, card)
-    cards.delete_cards(card_ids=[card.pk])
+    cards.delete(keys=[card.pk], editor=SYSTEM)
     rating.undo_review(learner_id=learner.pk, card_id=card.pk)
     assert not CardProgress.objects.exists()
 
@@ -466,7 +467,7 @@ def test_a_card_deleted_while_it_is_rated_is_gone_for_who_comes_second(
     learner: User, card: MemoCard, in_thread: Start
 ) -> None:
     with transaction.atomic():
-        cards.delete_cards(card_ids=[card.pk])
+        cards.delete(keys=[card.pk], editor=SYSTEM)
         rated = in_thread(rate, learner, card)
         wait_until_somebody_waits()
     with pytest.raises(CardDeleted):
@@ -479,7 +480,7 @@ def test_a_card_rated_while_it_is_moved_ends_up_under_the_new_topic(
     rate(learner, card, reviewed_at=days_ago(10))
     topic = TopicFactory.create()
     with transaction.atomic():
-        cards.update_card(card_id=card.pk, changes={"topic_id": topic.pk})
+        cards.update(key=card.pk, changes={"topic_id": topic.pk}, editor=SYSTEM)
         rated = in_thread(rate, learner, card)
         wait_until_somebody_waits()
     rated.result()

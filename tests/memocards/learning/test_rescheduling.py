@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 
 from kit.scheduling import Answer, Outcome, Progress, fold
 from memocards.content import topics
+from memocards.content.editors import SYSTEM
 from memocards.learning import rating
 from memocards.learning.rescheduling import outdated, reschedule_page
 from memocards.models import CardProgress, LearnerSettings, MemoCard, Review, Topic
@@ -86,7 +87,7 @@ def test_a_topic_of_another_scheduler_or_exam_is_folded_again_and_published(
 ) -> None:
     topic = TopicFactory.create()
     rows = studied(learner, topic, cards=5)
-    topics.update_topic(topic_id=topic.pk, changes=changes)
+    topics.update_topic(topic_id=topic.pk, changes=changes, editor=SYSTEM)
     forget()
     assert outdated() == {learner.pk: 5}
     before = {row.pk: rating.as_progress(row) for row in rows}

@@ -12,6 +12,7 @@ from django.test import Client
 from pytest_django.fixtures import Settings
 
 from memocards.models import CardProgress, MemoCard, Question, Review, Topic
+from memocards.states import State, state_of
 from studyhub.api import api
 from tests.factories import (
     MemoCardFactory,
@@ -20,6 +21,7 @@ from tests.factories import (
     TopicFactory,
     UserFactory,
 )
+from tests.memocards.noted import noted
 
 # Each call is a transaction of its own, as in life: a refusal would otherwise spoil the one around the test.
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -59,6 +61,7 @@ STAFF_CALLS = [
     ),
     Call("POST", "/questions/approve", "approve_question", {"items": [{"id": "{question_id}", "version": "-"}]}),
     Call("POST", "/questions/unapprove", "approve_question", {"ids": ["{question_id}"]}),
+    Call("POST", "/questions/send-back", "approve_question", {"ids": ["{question_id}"], "reason": "Wrong."}),
     Call("GET", "/questions/{question_id}", "view_question"),
     Call("PATCH", "/questions/{question_id}", "change_question", {"stem": "Whichever?"}),
     Call("DELETE", "/questions/{question_id}", "delete_question", status=204),
@@ -70,6 +73,7 @@ STAFF_CALLS = [
     Call("POST", "/study-cards", "add_memocard", {"topic_id": "{topic_id}", "front": "Han", "back": "A river"}, 201),
     Call("POST", "/study-cards/approve", "approve_memocard", {"items": [{"id": "{card_id}", "version": "-"}]}),
     Call("POST", "/study-cards/unapprove", "approve_memocard", {"ids": ["{card_id}"]}),
+    Call("POST", "/study-cards/send-back", "approve_memocard", {"ids": ["{card_id}"], "reason": "Wrong."}),
     Call("PATCH", "/study-cards/{card_id}", "change_memocard", {"front": "Hangang"}),
     Call("DELETE", "/study-cards/{card_id}", "delete_memocard", status=204),
     Call("POST", "/study-cards/{card_id}/restore", "delete_memocard"),
@@ -577,6 +581,23 @@ def test_a_list_of_ids_is_checked(admin: Client, path: str, ids_sent: object) ->
     response = send(admin, "POST", path, {"ids": ids_sent})
     assert (response.status_code, response["Content-Type"]) == (422, PROBLEM)
     assert all(name.split(".")[0] == "ids" for name in response.json()["errors"])
+
+
+@pytest.mark.parametrize("path", ["/study-cards", "/questions"])
+def test_sent_back_rows_wait_for_their_author_who_reads_why(admin: Client, ids: dict[str, int], path: str) -> None:
+    model, name = (MemoCard, "card_id") if path == "/study-cards" else (Question, "question_id")
+    body = {"ids": [ids[name], BEYOND - 1], "reason": "  The second choice is right as well. "}
+    assert send(admin, "POST", f"{path}/send-back", body).json() == {"changed": [ids[name]]}
+    row = model._base_manager.get(pk=ids[name])
+    assert state_of(row) == State.SENT_BACK
+    assert row.sent_back_reason == "The second choice is right as well."
+    assert noted() == ["Sent back: The second choice is right as well."]
+
+
+@pytest.mark.parametrize("reason", ["", "  ", "x" * 501, "\0", None])
+def test_whoever_sends_back_says_why(admin: Client, ids: dict[str, int], reason: object) -> None:
+    body = {"ids": [ids["card_id"]], "reason": reason}
+    problem(send(admin, "POST", "/study-cards/send-back", body), 422, "invalid", "reason")
 
 
 def test_unknown_ids_are_approved_without_complaint_and_without_effect(admin: Client) -> None:

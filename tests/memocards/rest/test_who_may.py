@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from django.contrib import admin
-from django.contrib.admin.models import CHANGE, LogEntry
+from django.contrib.admin.models import LogEntry
 from django.contrib.auth.models import Group, User
 from django.contrib.messages import get_messages
 from django.db import transaction
@@ -18,7 +18,8 @@ from django.test import Client
 from django.urls import URLPattern, URLResolver, reverse
 from pytest_django.fixtures import Settings
 
-from memocards.content.history import log_rows
+from memocards.content import history
+from memocards.content.editors import Editor
 from memocards.explaining.requesting import request_explanation
 from memocards.models import CardProgress, ExplanationJob, LearnerSettings, MemoCard, Question, Review, Topic
 from publish.models import (
@@ -60,6 +61,7 @@ CALLS = {
     "POST /topics/{topic_id}/restore": "",
     "POST /questions": "a",
     "POST /questions/approve": "r",
+    "POST /questions/send-back": "r",
     "POST /questions/unapprove": "r",
     "PATCH /questions/{question_id}": "ar",
     "DELETE /questions/{question_id}": "r",
@@ -69,6 +71,7 @@ CALLS = {
     "POST /questions/{question_id}/explanation/request": "ar",
     "POST /study-cards": "a",
     "POST /study-cards/approve": "r",
+    "POST /study-cards/send-back": "r",
     "POST /study-cards/unapprove": "r",
     "PATCH /study-cards/{card_id}": "ar",
     "DELETE /study-cards/{card_id}": "r",
@@ -173,7 +176,7 @@ def rows(settings: Settings) -> dict[type[Model], Model]:
     user = UserFactory.create()
     with transaction.atomic():
         request_explanation(question_id=question.pk)
-        log_rows(MemoCard, [card.pk], user_id=user.pk, flag=CHANGE, message="Approved.")
+        history.log_event(MemoCard, [card.pk], history.APPROVED, editor=Editor(user.pk))
     found = [model._default_manager.first() for model in (ExplanationJob, LogEntry, FeedState, Group)]
     made = [
         question,

@@ -13,24 +13,18 @@ from typing import Any, Final
 from django.db.models import DateTimeField, ExpressionWrapper, Q, QuerySet, Value
 from django.db.models.functions import Now
 from django.utils import timezone
-from django.utils.translation import gettext as _
 
 from kit.transactions import in_transaction
-from memocards.content.versions import VOUCHED_FOR, Item, with_versions
-from memocards.errors import Invalid
+from memocards.content.versions import with_versions
 from memocards.models import MemoCard, Question, Topic
+from memocards.states import NOBODYS, WAITING, Item, State, state_of
 
 CLAIM_LASTS: Final = timedelta(minutes=5)
 # So many sources and authors are offered to filter the pile by.
 OFFERED: Final = 100
 
-KINDS: Final[Mapping[str, type[Item]]] = {"question": Question, "card": MemoCard}
-
-WAITING: Final = Q(needs_review=True, deleted_at__isnull=True, sent_back_at__isnull=True)
-UNCLAIMED: Final[Mapping[str, Any]] = {"claimed_by_id": None, "claimed_until": None}
-IN_THE_PILE: Final[Mapping[str, Any]] = {"sent_back_at": None, "sent_back_by_id": None}
-NEVER_SENT_BACK: Final[Mapping[str, Any]] = {**IN_THE_PILE, "sent_back_reason": ""}
-UNAPPROVED: Final[Mapping[str, Any]] = {"needs_review": True, "reviewed_by_id": None, "reviewed_at": None}
+# The name in a row's key, which is that in the feed's catalogue, and the model.
+MODELS: Final[Mapping[str, type[Item]]] = {"question": Question, "card": MemoCard}
 
 
 @dataclass(frozen=True, order=True)
@@ -46,7 +40,7 @@ class Key:
     @classmethod
     def parse(cls, text: str) -> "Key | None":
         kind, _dash, number = text.partition("-")
-        if kind in KINDS and number.isascii() and number.isdigit() and len(number) < 19:
+        if kind in MODELS and number.isascii() and number.isdigit() and len(number) < 19:
             return cls(kind, int(number))
         return None
 
@@ -56,14 +50,14 @@ class Key:
 
     @property
     def model(self) -> type[Item]:
-        return KINDS[self.kind]
+        return MODELS[self.kind]
 
 
 @dataclass(frozen=True)
 class Pile:
     """Which part of what waits. None, and an empty source: all."""
 
-    kinds: tuple[str, ...] = tuple(KINDS)
+    kinds: tuple[str, ...] = tuple(MODELS)
     topic_id: int | None = None
     source: str = ""
     author_id: int | None = None
@@ -95,17 +89,17 @@ def claim(pile: Pile, *, reviewer_id: int, count: int = 1, besides: Collection[K
         without = [key.pk for key in besides if key.kind == kind]
         free = Q(claimed_until__isnull=True) | Q(claimed_until__lt=Now()) | Q(claimed_by_id=reviewer_id)
         rows = (
-            _base(KINDS[kind])
+            _base(MODELS[kind])
             .filter(pile.where & free)
             .exclude(pk__in=without)
             .annotate(lasts_until=_lasts_until())
             .order_by("pk")
             .select_for_update(no_key=True, skip_locked=True, of=("self",))
         )
-        found = list(rows[: count - len(items)])
-        if found:
-            _hold(KINDS[kind], found, reviewer_id, found[0].lasts_until)
-        items += found
+        free_rows = list(rows[: count - len(items)])
+        if free_rows:
+            _hold(MODELS[kind], free_rows, reviewer_id, free_rows[0].lasts_until)
+        items += free_rows
     return items
 
 
@@ -113,7 +107,7 @@ def claim(pile: Pile, *, reviewer_id: int, count: int = 1, besides: Collection[K
 def claim_one(key: Key, *, reviewer_id: int) -> Item | None:
     """This very row, held for the reviewer; None where it no longer waits, or somebody else has it."""
     item = lock_item(key)
-    if item is None or not waits(item) or held_by_another(item, reviewer_id=reviewer_id):
+    if item is None or state_of(item) != State.WAITING or held_by_another(item, reviewer_id=reviewer_id):
         return None
     until = key.model._base_manager.filter(pk=key.pk).values_list(_lasts_until(), flat=True).get()
     _hold(key.model, [item], reviewer_id, until)
@@ -124,7 +118,7 @@ def claim_one(key: Key, *, reviewer_id: int) -> Item | None:
 def renew(keys: Collection[Key], *, reviewer_id: int) -> list[Key]:
     """Hold these rows for longer. Returns those that are still this reviewer's to review, in order."""
     held: list[Key] = []
-    for kind, model in KINDS.items():
+    for kind, model in MODELS.items():
         wanted = [key.pk for key in keys if key.kind == kind]
         if not wanted:
             continue
@@ -135,22 +129,22 @@ def renew(keys: Collection[Key], *, reviewer_id: int) -> list[Key]:
             .order_by("pk")
             .select_for_update(no_key=True, of=("self",))
         )
-        found = list(rows)
-        if found:
-            _hold(model, found, reviewer_id, found[0].lasts_until)
-        held += [Key(kind, row.pk) for row in found]
+        kept = list(rows)
+        if kept:
+            _hold(model, kept, reviewer_id, kept[0].lasts_until)
+        held += [Key(kind, row.pk) for row in kept]
     return held
 
 
 @in_transaction
 def release(keys: Collection[Key], *, reviewer_id: int) -> None:
     """Give these rows back to the pile, where this reviewer holds them."""
-    for kind, model in KINDS.items():
+    for kind, model in MODELS.items():
         wanted = [key.pk for key in keys if key.kind == kind]
         if wanted:
             held = model._base_manager.filter(pk__in=wanted, claimed_by_id=reviewer_id).order_by("pk")
             pinned = list(held.select_for_update(no_key=True).values_list("pk", flat=True))
-            model._base_manager.filter(pk__in=pinned).update(**UNCLAIMED)
+            model._base_manager.filter(pk__in=pinned).update(**NOBODYS)
 
 
 def lock_item(key: Key) -> Item | None:
@@ -159,26 +153,12 @@ def lock_item(key: Key) -> Item | None:
     return rows.order_by("pk").select_for_update(no_key=True, of=("self",)).first()
 
 
-def waits(item: Item) -> bool:
-    """Whether this row is in the pile: WAITING, of a row that was read."""
-    return item.needs_review and item.deleted_at is None and item.sent_back_at is None
-
-
 def held_by_another(item: Item, *, reviewer_id: int) -> bool:
     """Whether another reviewer has this row before them now."""
     return (
         item.claimed_by_id not in {None, reviewer_id}
         and item.claimed_until is not None
         and item.claimed_until > timezone.now()
-    )
-
-
-def loses_approval(item: Item, changes: Mapping[str, Any]) -> bool:
-    """Whether these changes, made by somebody who may not approve, make the row wait for a reviewer again: it is
-    approved, and they change what learners see of it."""
-    vouched_for = VOUCHED_FOR[type(item)]
-    return not item.needs_review and any(
-        name in vouched_for and getattr(item, name) != value for name, value in changes.items()
     )
 
 
@@ -199,7 +179,7 @@ class Offered:
 
 def offered(kinds: Collection[str]) -> Offered:
     """One statement for each kind and column."""
-    waiting: list[QuerySet[Any]] = [KINDS[kind]._base_manager.filter(WAITING).order_by() for kind in kinds]
+    waiting: list[QuerySet[Any]] = [MODELS[kind]._base_manager.filter(WAITING).order_by() for kind in kinds]
     topics = {key for rows in waiting for key in rows.values_list("topic_id", flat=True).distinct()}
     sources = {text for rows in waiting for text in rows.exclude(source="").values_list("source", flat=True).distinct()}
     authors = {
@@ -214,38 +194,13 @@ def offered(kinds: Collection[str]) -> Offered:
     )
 
 
-def approved(reviewer_id: int | None) -> dict[str, Any]:
-    """What an approval writes."""
-    return {
-        "needs_review": False,
-        "reviewed_by_id": reviewer_id,
-        "reviewed_at": timezone.now(),
-        **NEVER_SENT_BACK,
-        **UNCLAIMED,
-    }
-
-
-def sent_back(reason: str, reviewer_id: int | None) -> dict[str, Any]:
-    """What sending a row back to its author writes. Raises Invalid without a reason."""
-    reason = reason.strip()
-    if not reason or len(reason) > 500 or "\0" in reason:
-        raise Invalid({"reason": [_("Say in 1 to 500 characters what is to be mended.")]})
-    return {
-        **UNAPPROVED,
-        "sent_back_at": timezone.now(),
-        "sent_back_by_id": reviewer_id,
-        "sent_back_reason": reason,
-        **UNCLAIMED,
-    }
-
-
 def _base(model: type[Item]) -> QuerySet[Any]:
     people = ("author", "claimed_by", "reviewed_by", "sent_back_by")
     return model._base_manager.select_related("topic", *people)
 
 
 def _counted(kind: str, pile: Pile) -> QuerySet[Any]:
-    return KINDS[kind]._base_manager.filter(pile.where).order_by().values_list("pk")
+    return MODELS[kind]._base_manager.filter(pile.where).order_by().values_list("pk")
 
 
 def _lasts_until() -> Any:
