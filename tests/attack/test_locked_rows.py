@@ -120,7 +120,9 @@ def test_a_viewer_keeps_a_rating_that_meets_a_held_row_and_sends_it_later(
             kept = pages.post("/rate/", data={**form, "outcome": "good"})
             assert "kept here and sent later" in kept.text
         assert "1 ratings sent." in viewer.sync_once()
-        rated = database.execute("SELECT id::text FROM memocards_review WHERE card_id = %s", [stage.unseen]).fetchall()
+        rated = database.execute(
+            "SELECT id::text FROM memocards_review WHERE card_id = %s", [form["card_id"]]
+        ).fetchall()
         assert rated == [(form["review_id"],)]
 
 
