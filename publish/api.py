@@ -8,13 +8,13 @@ from django.http import HttpRequest, HttpResponse
 from ninja import Query, Router, Schema
 from pydantic import Field
 
+from kit.problems.rest import problems
 from publish import feed
 from publish.authentication import SubscriberToken
 from publish.cursor import Cursor
 from publish.positions import WRITE, positions
-from publish.stream import LONGEST_WAIT_SECONDS, REQUEST_ID, page_body
+from publish.stream import LONGEST_WAIT_SECONDS, REQUEST_ID, page_body, refusal
 from publish.subscribers import Reader
-from studyhub.problems import answer_for, problems
 
 feed_router = Router(auth=[SubscriberToken()], tags=["feed"])
 
@@ -74,10 +74,8 @@ def read_feed(request: HttpRequest, query: Query[FeedQuery]) -> HttpResponse:
             limit=query.limit,
         )
     except Exception as error:
-        answer = answer_for(error, named)
-        if answer is None:
-            raise
-        return HttpResponse(answer.body, status=answer.status, headers=dict(answer.headers))
+        response = refusal(error, named)
+        return HttpResponse(response.body, status=response.status, headers=dict(response.headers))
     positions.note(reader.subscriber_id, cursor if page.has_more else Cursor.decode(page.cursor))
     if positions.is_due:
         with connection.cursor() as database:

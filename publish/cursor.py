@@ -6,20 +6,33 @@ import struct
 import uuid
 import zlib
 from dataclasses import dataclass
+from typing import Any
+
+from kit.problems import ProblemError
 
 _LAYOUT = struct.Struct(">B16sqq")
 _VERSION = 1
 
 
-class MalformedCursor(ValueError):
+class MalformedCursor(ProblemError, ValueError):
     """What was sent as a cursor is not one that this hub has handed out."""
+
+    status, slug = 422, "malformed-cursor"
 
     def __init__(self) -> None:
         super().__init__("This is not a cursor of this feed. Send the last cursor unchanged, or none to start over.")
 
+    def particulars(self) -> dict[str, Any]:
+        return {"errors": {"after": [str(self)]}}
 
-class CursorExpired(Exception):
+
+class CursorExpired(ProblemError):
     """The feed cannot go on from this cursor without skipping something: the consumer must start over."""
+
+    status, slug = 410, "cursor-expired"
+
+    def particulars(self) -> dict[str, Any]:
+        return {"resync": True}
 
 
 @dataclass(frozen=True)

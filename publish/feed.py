@@ -10,6 +10,7 @@ from typing import Any
 
 from django.db import connection
 
+from kit.problems import ProblemError
 from publish.cursor import Cursor, CursorExpired
 from publish.heartbeat import SILENT_SECONDS
 from publish.kinds import get_kind
@@ -39,16 +40,23 @@ class Page:
     relay_silent_seconds: float | None
 
 
-class InvalidParameter(ValueError):
+class InvalidParameter(ProblemError, ValueError):
     """A parameter of a feed request that cannot be accepted: its name, and what it may be."""
+
+    status, slug = 422, "invalid"
 
     def __init__(self, name: str, sentence: str) -> None:
         self.name = name
         super().__init__(sentence)
 
+    def particulars(self) -> dict[str, Any]:
+        return {"errors": {self.name: [str(self)]}}
 
-class FeedNotBegun(Exception):
+
+class FeedNotBegun(ProblemError):
     """There is no FeedState row: the relay has not run since the database was emptied."""
+
+    status, slug = 503, "feed-not-begun"
 
 
 _ITEM = """concat(

@@ -8,13 +8,19 @@ from dataclasses import dataclass
 from typing import Any
 from weakref import WeakValueDictionary
 
+from kit.problems import ProblemError
 
-class TooManyWaits(Exception):
+
+class TooManyWaits(ProblemError):
     """A consumer more than may wait."""
 
+    status, slug = 429, "too-many-waits"
 
-class Busy(Exception):
+
+class Busy(ProblemError):
     """So many pages are under way to slow readers that there is no memory for another one."""
+
+    status, slug = 503, "busy"
 
     def __init__(self) -> None:
         super().__init__("Too many pages are on their way to slow readers. Try again in a few seconds.")

@@ -10,15 +10,18 @@ import json
 import logging
 import re
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
+from http import HTTPStatus
 from typing import Any
 from urllib.parse import parse_qs
 
 import psycopg
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
+from kit.problems import ProblemError
+from kit.problems.description import CONTENT_TYPE, describe, headers_for
 from publish import feed, subscribers
 from publish.compression import SMALLEST_BYTES, choose_encoding, compress
 from publish.cursor import Cursor, CursorExpired
@@ -42,7 +45,7 @@ _EVENTS_LIMIT, _EVENTS_BYTES = 1000, 1024 * 1024
 
 
 @dataclass(frozen=True)
-class Answer:
+class Response:
     """A whole HTTP response."""
 
     status: int
@@ -50,8 +53,10 @@ class Answer:
     body: bytes
 
 
-class MethodNotAllowed(Exception):
+class MethodNotAllowed(ProblemError):
     """The feed is only read."""
+
+    status, slug = 405, "method-not-allowed"
 
     def __init__(self) -> None:
         super().__init__("The feed is read with GET.")
@@ -105,14 +110,9 @@ class FeedRequest:
 
 
 class FeedApplication:
-    """The ASGI application.
+    """The ASGI application."""
 
-    `refuse` turns an error, and what its answer should repeat of the request, into that answer; or gives None for an
-    error that it does not know.
-    """
-
-    def __init__(self, refuse: Callable[[Exception, Named], Answer | None], limits: WaitLimits) -> None:
-        self._refuse = refuse
+    def __init__(self, limits: WaitLimits) -> None:
         self._limits = limits
         self._pool: AsyncConnectionPool | None = None
         self._writer: asyncio.Task[None] | None = None
@@ -161,13 +161,7 @@ class FeedApplication:
                 else:
                     await self._answer_with_page(request, turn, address, receive, send)
         except Exception as error:
-            await _send(send, self._refusal(error, named_in(scope)))
-
-    def _refusal(self, error: Exception, named: Named) -> Answer:
-        refusal = self._refuse(error, named)
-        if refusal is None:
-            raise error
-        return refusal
+            await _send(send, refusal(error, named_in(scope)))
 
     # Reading
 
@@ -232,12 +226,12 @@ class FeedApplication:
                 page = await while_connected(receive, self._wait_for_page(request, page, turn))
                 if page is None:
                     return
-            answer = await _page_answer(request, page)
+            response = await _page_response(request, page)
             subscriber_id, head = page.reader.subscriber_id, None if page.has_more else Cursor.decode(page.cursor)
-            await send(start(answer.status, {**answer.headers, "Content-Length": str(len(answer.body))}))
+            await send(start(response.status, {**response.headers, "Content-Length": str(len(response.body))}))
             page = None
-            if unread := await send_body(send, answer.body):
-                del answer
+            if unread := await send_body(send, response.body):
+                del response
                 turn.release()
                 await unread
             if head is not None:
@@ -285,9 +279,8 @@ class FeedApplication:
                 else:
                     page = await self._wait_for_page(request, page, turn)
             except Exception as error:
-                refusal = self._refusal(error, request.named)
                 name = b"resync" if isinstance(error, CursorExpired) else b"problem"
-                body = b"event: " + name + b"\ndata: " + refusal.body + b"\n\n"
+                body = b"event: " + name + b"\ndata: " + refusal(error, request.named).body + b"\n\n"
                 await send({"type": "http.response.body", "body": body, "more_body": False})
                 return
 
@@ -340,7 +333,7 @@ def _position(page: feed.Page, named: Named) -> bytes:
     return json.dumps({**position, **named}).encode()
 
 
-async def _page_answer(request: FeedRequest, page: feed.Page) -> Answer:
+async def _page_response(request: FeedRequest, page: feed.Page) -> Response:
     if request.media_type == NDJSON:
         # An item a line, and where to go on in the last one.
         body = page.items.encode() + (b"\n" if page.items else b"") + _position(page, request.named) + b"\n"
@@ -351,7 +344,18 @@ async def _page_answer(request: FeedRequest, page: feed.Page) -> Answer:
         # In a thread: compressing some megabytes would hold up everyone who waits.
         body = await asyncio.to_thread(compress, body, request.encoding)
         headers["Content-Encoding"] = request.encoding
-    return Answer(200, headers, body)
+    return Response(200, headers, body)
+
+
+def refusal(error: Exception, named: Named) -> Response:
+    """The response to an error, with what it repeats of the request. Raises an error that only we can mend."""
+    body = describe(error)
+    if body is None:
+        raise error
+    if body["status"] != HTTPStatus.UNAUTHORIZED:  # to nobody in particular, nothing is repeated
+        body |= named
+    headers = {"Content-Type": CONTENT_TYPE, "Cache-Control": "no-store", **headers_for(body)}
+    return Response(body["status"], headers, json.dumps(body).encode())
 
 
 def _events(page: feed.Page, cursor: Cursor, request: FeedRequest) -> bytes:
@@ -428,6 +432,6 @@ def _number(
     return value
 
 
-async def _send(send: Send, answer: Answer) -> None:
-    await send(start(answer.status, {**answer.headers, "Content-Length": str(len(answer.body))}))
-    await send({"type": "http.response.body", "body": answer.body})
+async def _send(send: Send, response: Response) -> None:
+    await send(start(response.status, {**response.headers, "Content-Length": str(len(response.body))}))
+    await send({"type": "http.response.body", "body": response.body})

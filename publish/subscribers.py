@@ -13,6 +13,7 @@ from django.db.models import Q, QuerySet, Subquery
 from django.db.models.functions import Coalesce, Now
 from django.utils import timezone
 
+from kit.problems import LOG_IN, ProblemError
 from publish.kinds import get_kind
 from publish.models import FeedState, Subscriber
 
@@ -22,19 +23,31 @@ _ACTIVE = Q(learner__isnull=True) | Q(learner__is_active=True)
 _READER_COLUMNS = ("pk", "learner_id", "all_learners", "kinds")
 
 
-class Unauthenticated(Exception):
+class Unauthenticated(ProblemError):
     """No token, or one that opens nothing."""
 
+    status, slug = 401, "unauthorized"
 
-class LearnerErased(Exception):
+    def __init__(self) -> None:
+        super().__init__(LOG_IN)
+
+
+class LearnerErased(ProblemError):
     """The token was of a learner who has been erased: its holder is to forget that learner, and gets nothing else.
 
     It names hub, subscriber and learner, so that a viewer can tell that it is meant.
     """
 
+    status, slug = 403, "learner-erased"
+    # A viewer believes it only as the answer to its own request.
+    repeats = {"after": "", "request_id": None}
+
     def __init__(self, *, hub: uuid.UUID, subscriber_id: int, learner_id: int) -> None:
         self.hub, self.subscriber_id, self.learner_id = hub, subscriber_id, learner_id
         super().__init__("What this token's learner had answered was erased here. Delete it where you are, too.")
+
+    def particulars(self) -> dict[str, Any]:
+        return {"hub": str(self.hub), "subscriber": self.subscriber_id, "learner_id": self.learner_id}
 
 
 @dataclass(frozen=True)

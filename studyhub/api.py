@@ -6,10 +6,11 @@ from ninja import NinjaAPI
 from ninja.openapi.schema import OpenAPISchema
 from ninja.operation import Operation
 
+from kit.problems.description import CONTENT_TYPE, TITLES
+from kit.problems.rest import register
 from memocards.rest.content import cards_router, questions_router, topics_router
 from memocards.rest.learning import learner_router
 from publish.api import feed_router
-from studyhub import problems
 
 # By these prefixes generated clients know the operations, wherever their views stand.
 _OPERATIONS = {"memocards.rest.content": "memocards_api", "memocards.rest.learning": "memocards_learner_api"}
@@ -34,8 +35,8 @@ class StudyHubAPI(NinjaAPI):
                     content = response.get("content", {}).get("application/json", {})
                     if content.get("schema") == _PROBLEM:
                         # Not Python's own phrases, which change from version to version.
-                        response["description"] = problems.TITLES[int(status)]
-                        response["content"] = {problems.CONTENT_TYPE: content}
+                        response["description"] = TITLES[int(status)]
+                        response["content"] = {CONTENT_TYPE: content}
         return document
 
 
@@ -47,7 +48,7 @@ api = StudyHubAPI(
     "page does so by itself.",
     urls_namespace="api",
 )
-problems.register(api)
+register(api)
 # First: /study-cards/due is not a card of that id.
 api.add_router("", learner_router)
 api.add_router("/topics", topics_router)

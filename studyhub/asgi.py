@@ -18,13 +18,11 @@ from studyhub.front.callers import Callers  # isort: skip
 from studyhub.front.descriptors import raise_descriptor_limit  # isort: skip
 from studyhub.front.django import Django  # isort: skip
 from studyhub.front import guards  # isort: skip
-from studyhub.problems import answer_for  # isort: skip
 
 DJANGO_THREADS = 4
 
 raise_descriptor_limit()
 _feed = FeedApplication(
-    answer_for,
     WaitLimits(
         of_one_subscriber=settings.WAITS_PER_SUBSCRIBER,
         from_one_address=settings.WAITS_PER_ADDRESS,

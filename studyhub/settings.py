@@ -256,7 +256,7 @@ MIDDLEWARE = [
     # Outside of what may fail, so that error pages carry its header too.
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "studyhub.front.guards.Security",
-    "studyhub.problems.problems_below_api",
+    "studyhub.error_pages.problems_below_api",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "studyhub.lock_patience.few_wait_for_locks",
     "django.contrib.sessions.middleware.SessionMiddleware",

@@ -25,6 +25,6 @@ urlpatterns = [
     path("api/", api.urls),
 ]
 
-handler400 = "studyhub.problems.bad_request_page"
-handler404 = "studyhub.problems.not_found_page"
-handler500 = "studyhub.problems.server_error_page"
+handler400 = "studyhub.error_pages.bad_request_page"
+handler404 = "studyhub.error_pages.not_found_page"
+handler500 = "studyhub.error_pages.server_error_page"

@@ -10,6 +10,7 @@ from django.db.models import Model, QuerySet
 from django.http import HttpRequest
 from ninja import PatchDict, Query, Router, Status
 
+from kit.problems.rest import problems
 from kit.transactions import in_transaction
 from memocards.content import topics
 from memocards.content.cards import cards
@@ -46,7 +47,6 @@ from memocards.rest.content_schemas import (
 )
 from publish.authentication import learner_auth, learner_of, require_permission, staff_auth
 from publish.throttling import rating_throttle
-from studyhub.problems import problems
 
 M = TypeVar("M", bound=Model)
 R = TypeVar("R", Question, MemoCard)

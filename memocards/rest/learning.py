@@ -6,6 +6,8 @@ from django.http import HttpRequest
 from django.utils import timezone
 from ninja import PatchDict, Query, Router
 
+from kit.problems.description import describe
+from kit.problems.rest import Problem, problems
 from memocards.errors import DomainError
 from memocards.learning import learners as study_settings
 from memocards.learning import queue, rating, statistics
@@ -27,7 +29,6 @@ from memocards.rest.learning_schemas import (
 )
 from publish.authentication import learner_auth, learner_of
 from publish.throttling import batch_throttle
-from studyhub.problems import Problem, describe, problems
 
 TAGS = ["learning"]
 

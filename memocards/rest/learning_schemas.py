@@ -8,6 +8,7 @@ from zoneinfo import ZoneInfo
 from ninja import Schema
 from pydantic import AfterValidator, Field, StringConstraints
 
+from kit.problems.rest import Problem
 from kit.scheduling import Outcome
 from memocards.learning.leeches import is_leech
 from memocards.learning.queue import Queue, StudyCard, StudyCardDetail, StudyState
@@ -15,7 +16,6 @@ from memocards.learning.rating import Given, study_clock
 from memocards.learning.statistics import Retention, Statistics
 from memocards.models import CardProgress, LearnerSettings, MemoCard
 from memocards.rest.content_schemas import Id, MomentText, OutcomeText, RatedOut, Strict, UuidText
-from studyhub.problems import Problem
 
 LONGEST_BATCH = 1000
 

@@ -7,7 +7,7 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.utils.translation import gettext_lazy as _
 
-from studyhub.problems import problem, response, slug_of
+from kit.problems.description import problem, response, slug_of
 
 # In the ASGI scope: the status of the refusal.
 REFUSAL = "studyhub.refusal"
