@@ -21,7 +21,7 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
 
-from publish.kinds import KINDS
+from publish.kinds import CATALOGUE
 from publish.models import (
     BackfillPosition,
     FeedState,
@@ -85,7 +85,7 @@ class KindFilter(admin.SimpleListFilter):
     parameter_name = "kind"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        return [(kind, kind) for kind in KINDS]
+        return [(kind, kind) for kind in CATALOGUE]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
         return queryset.filter(kind=self.value()) if self.value() else queryset
@@ -113,12 +113,12 @@ class SnapshotAdmin(ReadOnlyAdmin):
         words = search_term.split()
         if not words:
             return queryset, False
-        kinds = [word for word in words if word in KINDS]
+        kinds = [word for word in words if word in CATALOGUE]
         numbers = [int(word) for word in words if word.isascii() and word.isdigit() and len(word) < 19]
         if len(kinds) + len(numbers) < len(words):
             return queryset.none(), False
         if numbers:
-            return queryset.filter(kind__in=kinds or list(KINDS), source_id__in=numbers), False
+            return queryset.filter(kind__in=kinds or list(CATALOGUE), source_id__in=numbers), False
         return queryset.filter(kind__in=kinds), False
 
     @admin.display(description=_("payload"))
@@ -205,7 +205,7 @@ class SetAsideAdmin(ReadOnlyAdmin):
 class SubscriberForm(BaseForm):
     kinds = forms.MultipleChoiceField(
         label=_("Kinds"),
-        choices=[(kind, kind) for kind in KINDS],
+        choices=lambda: [(kind, kind) for kind in CATALOGUE],
         widget=forms.CheckboxSelectMultiple,
         required=False,
         help_text=_("None chosen: all."),

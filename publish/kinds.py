@@ -1,30 +1,36 @@
-"""The catalogue of what is published: one entry per kind.
+"""The catalogue of what is published: one entry per kind, registered as admin classes are.
 
-A payload is declared once, field by field, as Django expressions over the source row's own columns; so is liveness.
-Both compile into the one statement by which services.py and backfill.py fill the outbox. The source models are named
-by lazy labels, so that this app imports nothing of the domain.
+An app declares its kinds in its `published.py`, which is imported when Django starts. A payload is declared once, field
+by field, as Django expressions over the source row's own columns; so is liveness. Both compile into the one statement
+by which services.py and backfill.py fill the outbox.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
-from typing import Any
+from typing import Any, Final
 
-from django.apps import apps
+from django.core.exceptions import ImproperlyConfigured
 from django.db import models
 from django.db.backends.base.base import BaseDatabaseWrapper
-from django.db.models import F, Func, Q, Value
+from django.db.models import Func, Q, Value
 from django.db.models.expressions import Combinable
 from django.db.models.sql.compiler import SQLCompiler
 
-from publish.models import RawJSONField
+from kit.problems import ProblemError
+from publish.models import KIND_FORM, RawJSONField
 
 
-class UnknownKind(ValueError):
+class UnknownKind(ProblemError, ValueError):
     """A kind was named that is not in the catalogue."""
 
+    status, slug = 422, "unknown-kind"
+
     def __init__(self, name: str) -> None:
-        super().__init__(f"Unknown kind {name!r}. The kinds are: {', '.join(KINDS)}.")
+        super().__init__(f"Unknown kind {name!r}. The kinds are: {', '.join(CATALOGUE)}.")
+
+    def particulars(self) -> dict[str, Any]:
+        return {"errors": {"kinds": [str(self)]}}
 
 
 class JsonBuildObject(Func):
@@ -63,89 +69,47 @@ class UtcText(Func):
 
 
 @dataclass(frozen=True)
-class Kind:
+class PublishedKind:
     """How one source model appears in the feed.
 
-    `fields`: payload key → column or expression. `live`: true while viewers should see the row. `owner`: the column
-    that holds the learner whose eyes alone may see it; None for what everyone sees. Raise `schema_version` with every
-    change to `fields`, and backfill.
+    `name`: 1 to 32 small letters and underscores. `fields`: payload key → column or expression. `live`: true while
+    viewers should see the row; like the fields it reads the row's own columns only. `owner`: the column that holds the
+    learner whose eyes alone may see it; None for what everyone sees. Raise `schema_version` with every change to
+    `fields`, and backfill.
     """
 
     name: str
-    model_label: str
+    model: type[models.Model]
     fields: Mapping[str, Combinable | str]
     live: Q
     owner: str | None = None
     schema_version: int = 1
-
-    @cached_property
-    def model(self) -> type[models.Model]:
-        return apps.get_model(self.model_label)
 
     @property
     def table(self) -> str:
         return self.model._meta.db_table
 
 
-_CATALOGUE = (
-    Kind(
-        name="topic",
-        model_label="memocards.Topic",
-        fields={"name": "name", "description": "description", "position": "position"},
-        live=Q(deleted_at__isnull=True),
-    ),
-    Kind(
-        name="question",
-        model_label="memocards.Question",
-        fields={
-            "topic_id": "topic_id",
-            "stem": "stem",
-            "choices": "choices",
-            "answer": "answer",
-            "source": "source",
-        },
-        live=Q(deleted_at__isnull=True, needs_review=False),
-    ),
-    Kind(
-        name="explanation",
-        model_label="memocards.Question",
-        fields={"question_id": "id", "body": "explanation"},
-        live=Q(deleted_at__isnull=True, needs_review=False, explanation_status="ready"),
-    ),
-    Kind(
-        name="card",
-        model_label="memocards.MemoCard",
-        fields={
-            "topic_id": "topic_id",
-            "question_id": "question_id",
-            "front": "front",
-            "back": "back",
-            "tags": "tags",
-        },
-        live=Q(deleted_at__isnull=True, needs_review=False),
-    ),
-    Kind(
-        name="card_progress",
-        model_label="memocards.CardProgress",
-        fields={
-            "card_id": "card_id",
-            "topic_id": "topic_id",
-            "last_outcome": "last_outcome",
-            "last_reviewed_at": UtcText(F("last_reviewed_at")),
-            "due_at": UtcText(F("due_at")),
-            "review_stage": "review_stage",
-        },
-        live=Q(pk__isnull=False),
-        owner="learner_id",
-    ),
-)
-
-KINDS: Mapping[str, Kind] = {kind.name: kind for kind in _CATALOGUE}
+# In the order of registration, in which commands go through them.
+CATALOGUE: Final[dict[str, PublishedKind]] = {}
 
 
-def get_kind(name: str) -> Kind:
+def register(*kinds: PublishedKind) -> None:
+    """Publish these kinds from now on. Call it in an app's `published.py`.
+
+    Raises ImproperlyConfigured for a name that is taken or that the outbox would not take.
+    """
+    for kind in kinds:
+        if not re.fullmatch(KIND_FORM, kind.name):
+            raise ImproperlyConfigured(f"{kind.name!r} names no kind: 1 to 32 small letters and underscores do.")
+        if kind.name in CATALOGUE:
+            raise ImproperlyConfigured(f"Two kinds are called {kind.name!r}.")
+        CATALOGUE[kind.name] = kind
+
+
+def get_kind(name: str) -> PublishedKind:
     """The catalogue's entry of that name. Raises UnknownKind."""
     try:
-        return KINDS[name]
+        return CATALOGUE[name]
     except (KeyError, TypeError):
         raise UnknownKind(name) from None

@@ -1,6 +1,6 @@
 """The outbox, the published items, the state of the feed and its subscribers.
 
-`publish` knows the domain only by the lazy labels of kinds.py: a learner is a number here, a payload is text that
+`publish` knows the domain only by the kinds that are registered: a learner is a number here, a payload is text that
 PostgreSQL built.
 """
 
@@ -16,7 +16,8 @@ from django.db.models.lookups import Exact, LessThanOrEqual, Regex
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
-KINDS = ("topic", "question", "explanation", "card", "card_progress")
+# What a kind may be called: see kinds.py, which knows those that there are.
+KIND_FORM = r"^[a-z][a-z_]{0,31}$"
 # The longest card that may be written, in control characters, which JSON writes with six bytes each, fits in.
 PAYLOAD_LIMIT_BYTES = 320 * 1024
 # A NUL or half of a surrogate pair passes as an escape in `json`, and no consumer could decode it. An even number of
@@ -78,7 +79,7 @@ class PublishOutbox(Snapshot):
         ordering = ["id"]
         # What keeps poison out, raw SQL included: a consumer that got it could never go on.
         constraints = [
-            models.CheckConstraint(name="outbox_kind_known", condition=Q(kind__in=KINDS)),
+            models.CheckConstraint(name="outbox_kind_form", condition=Q(kind__regex=KIND_FORM)),
             models.CheckConstraint(
                 name="outbox_payload_is_object",
                 condition=Exact(

@@ -1,4 +1,4 @@
-"""enqueue_*: the writers of the outbox. Call them in the transaction of the touch, right after it.
+"""enqueue() and enqueue_*: the writers of the outbox. Call them in the transaction of the touch, right after it.
 
 A caller says only "I touched these rows". PostgreSQL locks each row, reads its newest state, decides between payload
 and tombstone, and draws the outbox id, in that order: so for one key the order of outbox ids is the order of commits.
@@ -21,7 +21,7 @@ from django.db.models.functions import Cast
 
 from kit.transactions import require_transaction
 from publish.keys import among
-from publish.kinds import KINDS, JsonBuildObject, Kind, get_kind
+from publish.kinds import JsonBuildObject, PublishedKind, get_kind
 from publish.models import PAYLOAD_LIMIT_BYTES, UNDECODABLE, RawJSONField
 
 PrimaryKeyOrInstance = int | models.Model
@@ -31,29 +31,41 @@ SOURCE_COLUMNS = "source_id, learner_id, payload, deleted"
 _SQL_COLUMNS = "(kind, source_id, learner_id, payload, payload_hash, schema_version, deleted)"
 
 
+def enqueue(kind: str, *rows: PrimaryKeyOrInstance) -> int:
+    """Publish the present state of these source rows (instances or primary keys) as that kind. Returns the number of
+    outbox rows. Raises UnknownKind, TransactionRequired."""
+    entry = get_kind(kind)
+    keys = _primary_keys(entry, rows)
+    require_transaction()
+    if not settings.PUBLISH_ENABLED or not keys:
+        return 0
+    count, _highest = insert_outbox_rows(entry, among(keys))
+    return count
+
+
 def enqueue_topic_publish(*topics: PrimaryKeyOrInstance) -> int:
     """Publish the present state of these topics (instances or primary keys). Returns the number of outbox rows."""
-    return _enqueue_keys(KINDS["topic"], topics)
+    return enqueue("topic", *topics)
 
 
 def enqueue_question_publish(*questions: PrimaryKeyOrInstance) -> int:
     """Publish the present state of these questions and of their explanations. Returns the number of outbox rows."""
-    return _enqueue_keys(KINDS["question"], questions) + _enqueue_keys(KINDS["explanation"], questions)
+    return enqueue("question", *questions) + enqueue("explanation", *questions)
 
 
 def enqueue_explanation_publish(*questions: PrimaryKeyOrInstance) -> int:
     """Publish the present state of these questions' explanations. Returns the number of outbox rows."""
-    return _enqueue_keys(KINDS["explanation"], questions)
+    return enqueue("explanation", *questions)
 
 
 def enqueue_card_publish(*cards: PrimaryKeyOrInstance) -> int:
     """Publish the present state of these cards (instances or primary keys). Returns the number of outbox rows."""
-    return _enqueue_keys(KINDS["card"], cards)
+    return enqueue("card", *cards)
 
 
 def enqueue_card_progress_publish(*rows: PrimaryKeyOrInstance) -> int:
     """Publish the present state of these progress rows. Returns the number of outbox rows."""
-    return _enqueue_keys(KINDS["card_progress"], rows)
+    return enqueue("card_progress", *rows)
 
 
 def enqueue_tombstone_publish(kind: str, source_ids: Iterable[int]) -> int:
@@ -99,7 +111,7 @@ def enqueue_present_state(kind: str, source_ids: Iterable[int]) -> int:
     """
     entry = get_kind(kind)
     ids = sorted(set(source_ids))
-    enqueued = _enqueue_keys(entry, tuple(ids))
+    enqueued = enqueue(kind, *ids)
     existing = set(entry.model._base_manager.filter(pk__in=ids).values_list("pk", flat=True))
     return enqueued + enqueue_tombstone_publish(kind, [key for key in ids if key not in existing])
 
@@ -140,7 +152,7 @@ def enqueue_publish(
         return int(cursor.rowcount)
 
 
-def insert_outbox_rows(kind: Kind, where: Q, *, limit: int | None = None) -> tuple[int, int | None]:
+def insert_outbox_rows(kind: PublishedKind, where: Q, *, limit: int | None = None) -> tuple[int, int | None]:
     """Enqueue the present state of the source rows that match, in order of primary key; the one way into the outbox.
 
     Returns (number of rows, highest source id or None). Unsafe alone: the caller holds a transaction, and `where` must
@@ -160,7 +172,7 @@ def insert_outbox_rows(kind: Kind, where: Q, *, limit: int | None = None) -> tup
     return count, highest
 
 
-def source_statement(kind: Kind, where: Q, *, limit: int | None = None) -> tuple[str, tuple[Any, ...]]:
+def source_statement(kind: PublishedKind, where: Q, *, limit: int | None = None) -> tuple[str, tuple[Any, ...]]:
     """The SELECT that reads and projects source rows: SOURCE_COLUMNS.
 
     In order of primary key. With FOR NO KEY UPDATE after it, it waits for a writer in flight and then reads what that
@@ -187,16 +199,7 @@ def source_statement(kind: Kind, where: Q, *, limit: int | None = None) -> tuple
     return sql, params
 
 
-def _enqueue_keys(kind: Kind, rows: tuple[PrimaryKeyOrInstance, ...]) -> int:
-    keys = _primary_keys(kind, rows)
-    require_transaction()
-    if not settings.PUBLISH_ENABLED or not keys:
-        return 0
-    count, _highest = insert_outbox_rows(kind, among(keys))
-    return count
-
-
-def _primary_keys(kind: Kind, rows: Iterable[PrimaryKeyOrInstance]) -> list[int]:
+def _primary_keys(kind: PublishedKind, rows: Iterable[PrimaryKeyOrInstance]) -> list[int]:
     keys: set[int] = set()
     for row in rows:
         if isinstance(row, kind.model):
@@ -217,14 +220,14 @@ def _primary_keys(kind: Kind, rows: Iterable[PrimaryKeyOrInstance]) -> list[int]
     return sorted(keys)
 
 
-def _column(kind: Kind, name: str) -> str:
+def _column(kind: PublishedKind, name: str) -> str:
     field = kind.model._meta.pk if name == "pk" else kind.model._meta.get_field(name)
     column = getattr(field, "column", None)
     assert column is not None  # noqa: S101
     return str(connection.ops.quote_name(column))
 
 
-def _json_text(kind: Kind, payload: Mapping[str, Any]) -> str:
+def _json_text(kind: PublishedKind, payload: Mapping[str, Any]) -> str:
     if not isinstance(payload, Mapping):
         raise ValueError(f"A payload is an object with keys and values, not {type(payload).__name__}.")
     order = {name: place for place, name in enumerate(kind.fields)}

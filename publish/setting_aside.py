@@ -3,7 +3,7 @@
 from collections.abc import Collection
 
 from kit.transactions import in_transaction
-from publish.kinds import KINDS
+from publish.kinds import CATALOGUE
 from publish.models import SetAside
 from publish.services import enqueue_present_state
 
@@ -17,7 +17,7 @@ def requeue(keys: Collection[int]) -> int:
     """
     held = list(SetAside.objects.filter(pk__in=keys).order_by("pk").select_for_update(no_key=True))
     enqueued = 0
-    for kind in KINDS:
+    for kind in CATALOGUE:
         enqueued += enqueue_present_state(kind, [row.source_id for row in held if row.kind == kind])
     SetAside.objects.filter(pk__in=[row.pk for row in held]).delete()
     return enqueued

@@ -14,7 +14,7 @@ from django.db import connection, transaction
 from django.db.models import Q
 
 from kit.transactions import in_transaction
-from publish.kinds import KINDS, Kind
+from publish.kinds import CATALOGUE, PublishedKind
 from publish.services import SOURCE_COLUMNS, enqueue_present_state, source_statement
 
 PAGE_ROWS = 20_000
@@ -106,7 +106,7 @@ def one_snapshot() -> Iterator[None]:
         yield
 
 
-def compare(kind: Kind, *, page_rows: int = PAGE_ROWS) -> Iterator[Compared]:
+def compare(kind: PublishedKind, *, page_rows: int = PAGE_ROWS) -> Iterator[Compared]:
     """Compare a kind page by page, in order of source id. Call it inside one_snapshot()."""
     after_id = 0
     while after_id < _END:
@@ -140,4 +140,4 @@ def repair(drift: Iterable[Drift]) -> int:
     keys: dict[str, list[int]] = defaultdict(list)
     for entry in drift:
         keys[entry.kind].append(entry.source_id)
-    return sum(enqueue_present_state(kind, keys[kind]) for kind in KINDS if kind in keys)
+    return sum(enqueue_present_state(kind, keys[kind]) for kind in CATALOGUE if kind in keys)

@@ -14,14 +14,14 @@ from django.db.models.functions import Concat
 
 from memocards.errors import ChangedRow, ChangedSince
 from memocards.models import MemoCard, Question
+from memocards.published import CARD, EXPLANATION, QUESTION
 from memocards.states import Item
 from publish.keys import among
-from publish.kinds import KINDS as PUBLISHED
 
 # The columns that a reviewer vouches for. By the catalogue: what is published one day is reviewed from then on.
 VOUCHED_FOR: Final[Mapping[type[Item], frozenset[Any]]] = {
-    Question: frozenset({*PUBLISHED["question"].fields.values(), *PUBLISHED["explanation"].fields.values()} - {"id"}),
-    MemoCard: frozenset(PUBLISHED["card"].fields.values()),
+    Question: frozenset({*QUESTION.fields.values(), *EXPLANATION.fields.values()} - {"id"}),
+    MemoCard: frozenset(CARD.fields.values()),
 }
 # Half of SHA-256: nobody finds two texts of one hash.
 _DIGITS: Final = 32

@@ -17,7 +17,7 @@ from kit.scheduling import Outcome, Scheduler, fold
 from memocards.errors import CardDeleted, NotFound, WaitsForReview
 from memocards.learning.rating import answers_by_card, as_progress, scheduler_of, study_clock
 from memocards.models import CardProgress, LearnerSettings, MemoCard, OutcomeName, Review
-from publish.kinds import get_kind
+from memocards.published import CARD
 
 
 class StudyState(StrEnum):
@@ -126,7 +126,7 @@ def new_cards_between(learner_id: int, start: datetime, end: datetime) -> int:
 
 
 def _live() -> QuerySet[MemoCard]:
-    return MemoCard.objects.filter(get_kind("card").live)
+    return MemoCard.objects.filter(CARD.live)
 
 
 def _unseen(learner_id: int) -> QuerySet[MemoCard]:

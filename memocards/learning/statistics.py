@@ -17,7 +17,7 @@ from kit.scheduling import StudyClock
 from memocards.learning.queue import new_cards_between
 from memocards.learning.rating import study_clock
 from memocards.models import LearnerSettings, MemoCard, OutcomeName, Review
-from publish.kinds import get_kind
+from memocards.published import CARD
 
 HEATMAP_DAYS: Final = 365
 FORECAST_DAYS: Final = 30
@@ -153,7 +153,7 @@ def _forecast(learner_id: int, clock: StudyClock, today: date) -> list[DayCount]
     # Without a beginning of its own today is number 0, and takes what is overdue.
     days = _Days(clock, today + timedelta(days=1), FORECAST_DAYS - 1)
     counts = dict(
-        MemoCard.objects.filter(get_kind("card").live, progress__learner_id=learner_id, progress__due_at__lt=days.end)
+        MemoCard.objects.filter(CARD.live, progress__learner_id=learner_id, progress__due_at__lt=days.end)
         .order_by()
         .values_list(days.number_of("progress__due_at"))
         .annotate(cards=Count("pk"))

@@ -15,7 +15,7 @@ from django.db.migrations.recorder import MigrationRecorder
 
 import studyhub
 from kit.progress import Progress
-from publish.kinds import KINDS
+from publish.kinds import CATALOGUE
 from publish.retention import new_feed_epoch
 from publish.verify import compare, one_snapshot
 from studyhub.backup import programs
@@ -183,7 +183,7 @@ def _verify(stream: OutputWrapper) -> tuple[int, int]:
     """How many keys of the feed were compared with their sources, and how many of them are wrong."""
     compared = drifted = 0
     with Progress("Verifying", total=None, unit="rows", stream=stream) as progress, one_snapshot():
-        for kind in KINDS.values():
+        for kind in CATALOGUE.values():
             for page in compare(kind):
                 compared, drifted = compared + page.rows, drifted + len(page.drift)
                 progress.advance(page.rows)

@@ -1,7 +1,7 @@
 """What a subscriber ought to hold, by the source tables alone: computed in Python, without the catalogue's SQL."""
 
 from memocards.models import CardProgress
-from publish.kinds import KINDS
+from publish.kinds import CATALOGUE
 from publish.subscribers import Reader
 from publish.verify import Drift, compare, one_snapshot
 from tests.memocards.outbox import truth
@@ -31,10 +31,12 @@ def seen_by(reader: Reader, rows: dict[Key, Held]) -> dict[Key, Held]:
 def drift(*, page_rows: int = 20_000) -> list[Drift]:
     """What verify_publish finds, pending rows taken as published."""
     with one_snapshot():
-        return [found for kind in KINDS.values() for page in compare(kind, page_rows=page_rows) for found in page.drift]
+        return [
+            found for kind in CATALOGUE.values() for page in compare(kind, page_rows=page_rows) for found in page.drift
+        ]
 
 
 def pending() -> int:
     """How many keys verify_publish finds on their way through the outbox."""
     with one_snapshot():
-        return sum(page.pending for kind in KINDS.values() for page in compare(kind))
+        return sum(page.pending for kind in CATALOGUE.values() for page in compare(kind))

@@ -29,7 +29,7 @@ from memocards.errors import DomainError
 from memocards.learning import rating
 from memocards.models import CardProgress, MemoCard, Question, Review, Topic
 from publish.backfill import backfill_page
-from publish.kinds import KINDS
+from publish.kinds import CATALOGUE
 from publish.models import PublishedItem
 from publish.relay import Batch, Relay, relay_batch
 from publish.retention import new_feed_epoch, prune_tombstones
@@ -343,7 +343,7 @@ class History(RuleBasedStateMachine):
         self.strayed = False
         assert drift(page_rows=page_rows) == []
 
-    @rule(kind=st.sampled_from(list(KINDS)), after=st.none() | any_row, limit=limits)
+    @rule(kind=st.sampled_from(list(CATALOGUE)), after=st.none() | any_row, limit=limits)
     def backfill(self, kind: str, after: int | None, limit: int) -> None:
         lists = {"topic": self.topics, "question": self.questions, "explanation": self.questions, "card": self.cards}
         backfill_page(kind, after_id=0 if after is None else _one(lists.get(kind, []), after), limit=limit)
@@ -460,7 +460,7 @@ class History(RuleBasedStateMachine):
 
     def _backfill_changes_nothing(self) -> None:
         head = PublishedItem.objects.order_by("-seq").values_list("seq", flat=True).first()
-        for kind in KINDS:
+        for kind in CATALOGUE:
             backfill_page(kind, limit=1000)
         assert self._drain() == 0
         assert PublishedItem.objects.order_by("-seq").values_list("seq", flat=True).first() == head

@@ -20,7 +20,7 @@ from memocards.learning import rating
 from memocards.learning.erasing import erase_learner
 from memocards.models import CardProgress, MemoCard, Review
 from publish.backfill import backfill_page
-from publish.kinds import KINDS
+from publish.kinds import CATALOGUE
 from publish.relay import relay_batch
 from publish.services import insert_outbox_rows
 from publish.subscribers import create_subscriber
@@ -205,7 +205,7 @@ def test_a_hub_put_back_to_a_backup_is_given_again_what_it_had_accepted_since(
 
 def publish_as_newer(kind: str, ids: list[int]) -> None:
     """What a hub of the next version publishes of these rows: another schema, and a field more."""
-    newer = dataclasses.replace(KINDS[kind], schema_version=2, fields={**KINDS[kind].fields, "hint": F("id")})
+    newer = dataclasses.replace(CATALOGUE[kind], schema_version=2, fields={**CATALOGUE[kind].fields, "hint": F("id")})
     with transaction.atomic():
         assert insert_outbox_rows(newer, Q(pk__in=ids))[0] == len(ids)
     relay_batch()

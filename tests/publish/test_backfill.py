@@ -16,7 +16,7 @@ from memocards.errors import ChangedSince, Conflict
 from memocards.models import MemoCard
 from publish import backfill
 from publish.backfill import Page, PublishingDisabled, backfill_page
-from publish.kinds import KINDS, UnknownKind
+from publish.kinds import CATALOGUE, UnknownKind
 from publish.models import BackfillPosition, PublishedItem, PublishOutbox
 from publish.relay import Batch
 from publish.services import enqueue_tombstone_publish
@@ -61,11 +61,11 @@ def test_every_kind_can_be_backfilled_with_its_owner_and_its_tombstones(drain: D
     progress = CardProgressFactory.create()
     MemoCardFactory.create(needs_review=True)
     QuestionFactory.create(explanation="e", explanation_status="ready")
-    for kind in KINDS:
+    for kind in CATALOGUE:
         assert backfill_page(kind).enqueued
     drain()
     items = PublishedItem.objects.all()
-    assert set(items.values_list("kind", flat=True)) == set(KINDS)
+    assert set(items.values_list("kind", flat=True)) == set(CATALOGUE)
     assert items.get(kind="card_progress").learner_id == progress.learner_id
     assert not items.filter(deleted=True).exists()
 
@@ -274,10 +274,10 @@ def test_a_remembered_backfill_goes_on_where_the_last_page_ended() -> None:
     keys = [card.pk for card in MemoCardFactory.create_batch(3)]
     backfill.begin(["card"])
     assert backfill.backfill_next("card", limit=2) == Page(2, keys[1])
-    assert backfill.unfinished(KINDS) == {"card": keys[1]}
+    assert backfill.unfinished(CATALOGUE) == {"card": keys[1]}
     assert backfill.backfill_next("card", limit=2) == Page(1, keys[2])
     assert backfill.backfill_next("card", limit=2) == Page(0, keys[2])
-    assert backfill.unfinished(KINDS) == {}
+    assert backfill.unfinished(CATALOGUE) == {}
 
 
 @pytest.mark.django_db(transaction=True)

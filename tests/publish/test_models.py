@@ -43,9 +43,9 @@ def insert(**values: Any) -> None:
 @pytest.mark.parametrize(
     ("values", "constraint"),
     [
-        ({"kind": "deck"}, "outbox_kind_known"),
-        ({"kind": ""}, "outbox_kind_known"),
-        ({"kind": "Card"}, "outbox_kind_known"),
+        ({"kind": "deck-1"}, "outbox_kind_form"),
+        ({"kind": ""}, "outbox_kind_form"),
+        ({"kind": "Card"}, "outbox_kind_form"),
         ({"payload": "[]"}, "outbox_payload_is_object"),
         ({"payload": "null"}, "outbox_payload_is_object"),
         ({"payload": '"text"'}, "outbox_payload_is_object"),

@@ -13,7 +13,7 @@ from django.db import connection, transaction
 from kit.transactions import TransactionRequired
 from memocards.models import CardProgress, MemoCard, Topic
 from publish.backfill import backfill_page
-from publish.kinds import KINDS, UnknownKind
+from publish.kinds import CATALOGUE, UnknownKind
 from publish.models import PAYLOAD_LIMIT_BYTES, PublishedItem, PublishOutbox
 from publish.relay import Batch
 from publish.services import (
@@ -386,7 +386,7 @@ def test_a_row_that_is_not_live_is_a_tombstone_decided_by_its_own_columns(
     enqueue(source)
     row = PublishOutbox.objects.get(kind=kind)
     assert row.deleted is not live
-    assert list(row.payload) == (list(KINDS[kind].fields) if live else [])
+    assert list(row.payload) == (list(CATALOGUE[kind].fields) if live else [])
 
 
 # Tombstones for what is hard-deleted
@@ -555,7 +555,7 @@ def test_a_payload_for_one_learner_stays_theirs() -> None:
 
 def test_the_catalogue_reads_only_columns_of_its_own_rows() -> None:
     """A join would make a row's lock protect less than what is published."""
-    for kind in KINDS.values():
+    for kind in CATALOGUE.values():
         own = {field.attname for field in kind.model._meta.concrete_fields} | {"pk"}
         query = kind.model._base_manager.filter(kind.live).values(*[v for v in kind.fields.values() if v in own])
         assert "JOIN" not in str(query.query)

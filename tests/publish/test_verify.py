@@ -12,7 +12,7 @@ from memocards.content.cards import cards
 from memocards.content.editors import SYSTEM
 from memocards.content.questions import questions
 from memocards.models import CardProgress, MemoCard, Question
-from publish.kinds import KINDS
+from publish.kinds import CATALOGUE
 from publish.models import PublishedItem, PublishOutbox
 from publish.relay import Batch
 from publish.services import enqueue_card_publish, enqueue_topic_publish
@@ -27,7 +27,7 @@ Drain = Callable[[], Batch]
 def drift(*, page_rows: int = 2) -> set[tuple[str, int, Problem]]:
     with one_snapshot():
         found = [
-            entry for kind in KINDS.values() for page in compare(kind, page_rows=page_rows) for entry in page.drift
+            entry for kind in CATALOGUE.values() for page in compare(kind, page_rows=page_rows) for entry in page.drift
         ]
     assert len(found) == len(set(found))
     return {(entry.kind, entry.source_id, entry.problem) for entry in found}
@@ -104,7 +104,7 @@ def test_every_column_of_a_payload_counts(published: list[MemoCard]) -> None:
 def test_a_raised_schema_version_is_drift_until_the_backfill(
     published: list[MemoCard], drain: Drain, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(vars(KINDS["topic"]), "schema_version", 2)
+    monkeypatch.setitem(vars(CATALOGUE["topic"]), "schema_version", 2)
     assert {problem for _kind, _id, problem in drift()} == {Problem.STALE}
     call_command("backfill_publish", "--kind", "topic", stdout=StringIO(), stderr=StringIO())
     drain()
@@ -161,7 +161,7 @@ def test_all_pages_are_of_one_snapshot(published: list[MemoCard], in_thread: Cal
     """A write in the middle of a comparison is not seen by half of it."""
     found: list[Drift] = []
     with one_snapshot():
-        for number, page in enumerate(compare(KINDS["card"], page_rows=1)):
+        for number, page in enumerate(compare(CATALOGUE["card"], page_rows=1)):
             if number == 0:
                 ids = [card.pk for card in published]
                 in_thread(MemoCard.objects.filter(pk__in=ids).update, back="changed").result()

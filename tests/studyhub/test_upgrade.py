@@ -15,7 +15,7 @@ from django.db.migrations.executor import MigrationExecutor
 from psycopg import sql
 
 from publish import feed, relay, subscribers
-from publish.kinds import KINDS
+from publish.kinds import CATALOGUE
 from publish.verify import compare
 from studyhub.backup.contents import contents
 from studyhub.backup.databases import default_connection_to
@@ -160,7 +160,7 @@ def test_every_row_of_a_hub_of_the_first_release_is_there_after_the_upgrade(firs
     with connection.cursor() as cursor:
         cursor.execute("SELECT hub, epoch FROM publish_feed_state")
         assert cursor.fetchall() == [(page.hub, former.epoch)]
-    drifting = {kind.name: sum(len(page.drift) for page in compare(kind)) for kind in KINDS.values()}
+    drifting = {kind.name: sum(len(page.drift) for page in compare(kind)) for kind in CATALOGUE.values()}
     assert drifting["card_progress"] == 1, "what the first release had not enqueued is found, not lost"
 
 

@@ -9,7 +9,7 @@ from kit.arguments import not_negative, positive
 from kit.progress import Progress
 from kit.stopping import StopRequest
 from publish import backfill
-from publish.kinds import KINDS
+from publish.kinds import CATALOGUE
 
 _SECONDS_BETWEEN_LOOKS = 0.2
 
@@ -22,7 +22,7 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument(
-            "--kind", action="append", choices=list(KINDS), help="only this kind; may be repeated (default: all)"
+            "--kind", action="append", choices=list(CATALOGUE), help="only this kind; may be repeated (default: all)"
         )
         parser.add_argument(
             "--after-id", type=not_negative, metavar="N", help="start above this source id; needs exactly one --kind"
@@ -59,7 +59,7 @@ class Command(BaseCommand):
 
     def _starts(self, options: dict[str, Any]) -> dict[str, int]:
         """Kind → the id above which to begin."""
-        kinds = options["kind"] or list(KINDS)
+        kinds = options["kind"] or list(CATALOGUE)
         if options["resume"]:
             if options["after_id"] is not None:
                 raise CommandError("--resume knows where to go on; leave --after-id out.")

@@ -5,7 +5,7 @@ from django.contrib.auth import get_user_model
 from django.core.exceptions import ValidationError
 from django.core.management.base import BaseCommand, CommandError
 
-from publish.kinds import KINDS
+from publish.kinds import CATALOGUE
 from publish.subscribers import create_subscriber
 
 
@@ -23,7 +23,7 @@ class Command(BaseCommand):
         )
         whose.add_argument("--all-learners", action="store_true", help="the token sees every learner's progress")
         parser.add_argument(
-            "--kind", action="append", default=[], choices=list(KINDS), help="only this kind; may be repeated"
+            "--kind", action="append", default=[], choices=list(CATALOGUE), help="only this kind; may be repeated"
         )
 
     def handle(self, *args: Any, **options: Any) -> None:

@@ -8,7 +8,7 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
 from kit.progress import Progress
-from publish.kinds import KINDS
+from publish.kinds import CATALOGUE
 from publish.verify import Drift, Problem, compare, one_snapshot, repair
 
 REPAIR_ROWS = 1000
@@ -24,21 +24,21 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("--repair", action="store_true", help="enqueue what drifted")
-        parser.add_argument("--kind", action="append", choices=list(KINDS), help="only this kind; may be repeated")
+        parser.add_argument("--kind", action="append", choices=list(CATALOGUE), help="only this kind; may be repeated")
         parser.add_argument("--json", action="store_true", help="the result as JSON, for programs")
 
     def handle(self, *args: Any, **options: Any) -> None:
         if options["repair"] and not settings.PUBLISH_ENABLED:
             raise CommandError("Publishing is switched off: set PUBLISH_ENABLED=true before a repair.")
-        kinds = list(dict.fromkeys(options["kind"] or KINDS))
+        kinds = list(dict.fromkeys(options["kind"] or CATALOGUE))
         drift: list[Drift] = []
         compared: Counter[str] = Counter()
         pending: Counter[str] = Counter()
         with one_snapshot():
             for name in kinds:
-                total = KINDS[name].model._base_manager.count()
+                total = CATALOGUE[name].model._base_manager.count()
                 with Progress(name, total=total, unit="rows", stream=self.stderr) as bar:
-                    for page in compare(KINDS[name]):
+                    for page in compare(CATALOGUE[name]):
                         compared[name] += page.rows
                         pending[name] += page.pending
                         drift += page.drift

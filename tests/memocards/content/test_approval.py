@@ -17,7 +17,7 @@ from memocards.content.versions import VOUCHED_FOR, versions_of
 from memocards.errors import Conflict, WaitsForReview
 from memocards.learning import rating
 from memocards.models import CardProgress, MemoCard, Question
-from publish.kinds import KINDS
+from publish.kinds import CATALOGUE
 from tests.factories import CardProgressFactory, MemoCardFactory, QuestionFactory, TopicFactory, UserFactory
 from tests.memocards.admin.test_bulk import answered, asked
 from tests.memocards.admin.test_content import Form, act, opened, page_of, token
@@ -67,8 +67,8 @@ def test_a_reviewer_vouches_for_all_that_is_published() -> None:
     """A payload that is more than columns needs a comparison of its own."""
     for kind, model in (("question", Question), ("explanation", Question), ("card", MemoCard)):
         columns = {field.attname for field in model._meta.concrete_fields}
-        assert set(KINDS[kind].fields.values()) <= columns
-        assert set(KINDS[kind].fields.values()) - {"id"} <= VOUCHED_FOR[model]
+        assert set(CATALOGUE[kind].fields.values()) <= columns
+        assert set(CATALOGUE[kind].fields.values()) - {"id"} <= VOUCHED_FOR[model]
 
 
 @pytest.mark.parametrize("column", ["front", "back", "tags", "topic_id", "question_id"])
