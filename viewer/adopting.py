@@ -10,7 +10,7 @@ from django.db import transaction
 
 from viewer.feed_client import FeedClient
 from viewer.identity import Identity
-from viewer.kinds import KINDS
+from viewer.kinds import CATALOGUE
 from viewer.models import Card, Rating, SyncState, UnknownItem
 from viewer.owner import current_owner, identity_of, set_owner
 from viewer.results import of_owner
@@ -69,7 +69,7 @@ def _give(identity: Identity) -> None:
             set_owner(identity, sources=former.sources if former else [])
             return
         if not _same_learner(identity):
-            for kind in KINDS.values():
+            for kind in CATALOGUE.values():
                 kind.model._default_manager.all().delete()
             UnknownItem.objects.all().delete()
             Rating.objects.filter(state=Rating.State.ACCEPTED).delete()

@@ -11,8 +11,8 @@ from typing import Any
 from django.db import DEFAULT_DB_ALIAS, connection, connections, models
 
 from viewer.hub_answers import Item
-from viewer.kinds import KINDS, Kind, UnreadablePayload
-from viewer.models import CardProgress, Projection, UnknownItem
+from viewer.kinds import CATALOGUE, HeldKind, UnreadablePayload
+from viewer.models import Projection, UnknownItem
 
 
 def apply_items(items: Iterable[Item], generation: int) -> tuple[int, int, int]:
@@ -22,7 +22,7 @@ def apply_items(items: Iterable[Item], generation: int) -> tuple[int, int, int]:
     unknown: list[tuple[Item, str]] = []
     applied: list[Item] = []
     for item in items:
-        kind = KINDS.get(item.kind)
+        kind = CATALOGUE.get(item.kind)
         if item.deleted:
             applied.append(item)
             if kind:
@@ -43,9 +43,9 @@ def apply_items(items: Iterable[Item], generation: int) -> tuple[int, int, int]:
         applied.append(item)
 
     for name, rows in upserts.items():
-        _upsert(KINDS[name], rows, generation)
+        _upsert(CATALOGUE[name], rows, generation)
     for name, dead in tombstones.items():
-        _delete(KINDS[name].model, dead, generation)
+        _delete(CATALOGUE[name].model, dead, generation)
     if unknown:
         _keep(unknown, generation)
     if applied and UnknownItem.objects.exists():
@@ -58,7 +58,7 @@ def apply_items(items: Iterable[Item], generation: int) -> tuple[int, int, int]:
 # Newer means a later generation, or a higher seq within one: after a new epoch the hub may count from lower.
 
 
-def _upsert(kind: Kind, rows: Sequence[tuple[Item, dict[str, object]]], generation: int) -> None:
+def _upsert(kind: HeldKind, rows: Sequence[tuple[Item, dict[str, object]]], generation: int) -> None:
     records = []
     for item, values in rows:
         record = {
@@ -69,8 +69,8 @@ def _upsert(kind: Kind, rows: Sequence[tuple[Item, dict[str, object]]], generati
             "schema_version": item.schema_version,
             **values,
         }
-        if kind.model is CardProgress:
-            record["learner_id"] = item.learner_id
+        if kind.owner is not None:
+            record[kind.owner] = item.learner_id
         records.append(record)
     _write_newer(kind.model, records, key=("id",))
 
@@ -95,11 +95,11 @@ def _keep(unknown: Sequence[tuple[Item, str]], generation: int) -> None:
     # to just below the kept item's, so that the item can replace it once it is understood.
     still_published: dict[str, list[Item]] = defaultdict(list)
     for item, _ in unknown:
-        if item.kind in KINDS:
+        if item.kind in CATALOGUE:
             still_published[item.kind].append(item)
     quote = connection.ops.quote_name
     for name, items in still_published.items():
-        table = quote(KINDS[name].model._meta.db_table)
+        table = quote(CATALOGUE[name].model._meta.db_table)
         with connection.cursor() as cursor:
             cursor.executemany(
                 f"UPDATE {table} SET generation = %s, seq = %s "  # noqa: S608 - the table is a model's
@@ -170,7 +170,7 @@ def kept_item(row: UnknownItem) -> Item:
 def sweep(generation: int) -> int:
     """Delete what the scan that just reached the head did not bring."""
     swept = 0
-    models_to_sweep: list[type[models.Model]] = [*(kind.model for kind in KINDS.values()), UnknownItem]
+    models_to_sweep: list[type[models.Model]] = [*(kind.model for kind in CATALOGUE.values()), UnknownItem]
     for model in models_to_sweep:
         swept += model._default_manager.filter(generation__lt=generation).delete()[0]
     return swept

@@ -16,12 +16,15 @@ class UnreadablePayload(Exception):
 
 
 @dataclass(frozen=True)
-class Kind:
+class HeldKind:
+    """`owner`: the model's field for the learner whose eyes alone may see a row; None for what everyone sees."""
+
     model: type[Projection]
     # The only version whose payloads `read` understands.
     schema_version: int
     # Payload in, values of the model's own columns out; raises UnreadablePayload.
     read: Callable[[Payload], dict[str, Any]]
+    owner: str | None = None
 
 
 def _value(payload: Payload, key: str) -> Any:
@@ -122,10 +125,10 @@ def _card_progress(payload: Payload) -> dict[str, Any]:
     }
 
 
-KINDS: dict[str, Kind] = {
-    "topic": Kind(Topic, 1, _topic),
-    "question": Kind(Question, 1, _question),
-    "explanation": Kind(Explanation, 1, _explanation),
-    "card": Kind(Card, 1, _card),
-    "card_progress": Kind(CardProgress, 1, _card_progress),
+CATALOGUE: dict[str, HeldKind] = {
+    "topic": HeldKind(Topic, 1, _topic),
+    "question": HeldKind(Question, 1, _question),
+    "explanation": HeldKind(Explanation, 1, _explanation),
+    "card": HeldKind(Card, 1, _card),
+    "card_progress": HeldKind(CardProgress, 1, _card_progress, owner="learner_id"),
 }

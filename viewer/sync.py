@@ -19,8 +19,8 @@ from viewer.applying import apply_items, kept_item, sweep
 from viewer.feed_client import FeedClient
 from viewer.hub_answers import Item, LearnerErased, Page, ResyncRequired
 from viewer.identity import Identity
-from viewer.kinds import KINDS
-from viewer.models import CardProgress, Rating, SyncState, UnknownItem
+from viewer.kinds import CATALOGUE
+from viewer.models import Rating, SyncState, UnknownItem
 from viewer.owner import confirm, confirmed_owner, current_owner, require
 from viewer.results import forget_old, of_owner, offer_again, release_cards
 from viewer.state import begin_scan, current_state, locked_state
@@ -113,19 +113,22 @@ def apply_kept_items() -> int:
     """Apply the kept items that this version understands, as after an upgrade. Returns their number."""
     with transaction.atomic():
         generation = locked_state().generation
-        versions = {name: kind.schema_version for name, kind in KINDS.items()}
+        versions = {name: kind.schema_version for name, kind in CATALOGUE.items()}
         rows = UnknownItem.objects.filter(kind__in=versions, generation=generation).order_by("seq")
         known = [kept_item(row) for row in rows if versions[row.kind] == row.schema_version]
         return apply_items(known, generation)[0]
 
 
 def forget_learner(identity: Identity) -> None:
-    """Delete what is held of a learner whom the hub has erased: progress, and every rating. Raises OtherOwner."""
+    """Delete what is held of a learner whom the hub has erased: whatever is theirs alone, and every rating. Raises
+    OtherOwner."""
     if current_owner() is None:
         return
     with transaction.atomic():
         confirm(identity)
-        CardProgress.objects.filter(learner_id=identity.learner_id).delete()
+        for kind in CATALOGUE.values():
+            if kind.owner is not None:
+                kind.model._default_manager.filter(**{kind.owner: identity.learner_id}).delete()
         UnknownItem.objects.filter(learner_id=identity.learner_id).delete()
         if owner := current_owner():
             Rating.objects.filter(of_owner(owner)).delete()

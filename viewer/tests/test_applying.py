@@ -161,11 +161,23 @@ def test_an_upgraded_viewer_applies_what_was_kept(monkeypatch: pytest.MonkeyPatc
     apply(page(feed_item("topic", 1, 1, name="old"), feed_item("topic", 2, 2, name="other"), cursor="a"))
     apply(page(feed_item("topic", 1, 3, schema_version=2, name="new"), cursor="b"))
     assert apply_kept_items() == 0
-    upgraded = kinds.Kind(Topic, 2, kinds.KINDS["topic"].read)
-    monkeypatch.setitem(kinds.KINDS, "topic", upgraded)
+    upgraded = kinds.HeldKind(Topic, 2, kinds.CATALOGUE["topic"].read)
+    monkeypatch.setitem(kinds.CATALOGUE, "topic", upgraded)
     assert apply_kept_items() == 1
     assert Topic.objects.get(pk=1).name == "new"
     assert not UnknownItem.objects.exists()
+
+
+def test_a_second_owned_kind_keeps_its_learner(monkeypatch: pytest.MonkeyPatch) -> None:
+    from viewer import kinds
+
+    progress = kinds.CATALOGUE["card_progress"]
+    monkeypatch.setitem(
+        kinds.CATALOGUE, "card_history", kinds.HeldKind(CardProgress, 1, progress.read, owner="learner_id")
+    )
+    item = {**feed_item("card_progress", 5, 1, learner_id=7), "kind": "card_history"}
+    apply(page(item, cursor="a"))
+    assert CardProgress.objects.get(pk=5).learner_id == 7
 
 
 def test_several_learners_in_one_feed_are_noticed() -> None:
