@@ -9,8 +9,8 @@ an export of this hub made for it. Importing a file again changes what changed i
 keeps its approval, a changed one goes back to review, a deleted one stays deleted, and no learner's progress is
 touched.
 
-What strangers wrote is read in a process of its own (apart.py, and reader.py in that process), with limits of time and
-memory; its rows come back in a file (spool.py), which is read in read()'s place.
+What strangers wrote is read in a process of its own (reading_apart.py, and reader_process.py in that process), with
+limits of time and memory; its rows come back in a file (spool.py), which is read in read()'s place.
 
 Nothing is imported here: that process begins with this package, without the database or its models.
 """

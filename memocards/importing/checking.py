@@ -11,7 +11,7 @@ from typing import Any, Final
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
-from memocards.importing.decoding import has_surrogates, undecoded
+from memocards.importing.formats.decoding import has_surrogates, undecoded
 from memocards.importing.rows import BadRow, CardRow, Item, Kind, Markup, QuestionRow, Record, Skipped
 from memocards.limits import TEXT_LIMIT
 from memocards.markup.from_html import TooIntricate, from_html, from_markdown

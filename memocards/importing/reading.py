@@ -11,11 +11,11 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from memocards.importing.checking import Conversions, checked
-from memocards.importing.decoding import encoding_of
 from memocards.importing.formats import delimited, jsonl, xlsx
 from memocards.importing.formats.anki import package as anki_package
 from memocards.importing.formats.anki import text as anki_text
 from memocards.importing.formats.archives import open_archive
+from memocards.importing.formats.decoding import encoding_of
 from memocards.importing.refusals import UnreadableFile
 from memocards.importing.reports import printable
 from memocards.importing.rows import Item, Kind, Markup, RawItem, Record

@@ -31,7 +31,7 @@ SPOKEN = (
     "studyhub/login_throttle.py",
 )
 # The terminal's, in English.
-UNSPOKEN = {"memocards/importing/command.py", "memocards/importing/formats/anki/wire.py"}
+UNSPOKEN = {"memocards/importing/formats/anki/wire.py"}
 SENTENCE = re.compile(r"^\W*[A-Z][a-z]+ [a-z]+\b")
 PLACEHOLDER = re.compile(r"%(?:\(\w+\))?0?\d*[a-zA-Z]|\{\w*\}|</?\w+>|https?://[\w.:/]+")
 

@@ -31,7 +31,7 @@ from memocards.admin.importing import line, work
 from memocards.content import topics
 from memocards.content.editors import SYSTEM
 from memocards.explaining.requesting import request_explanations
-from memocards.importing.columns import CARD_NAMES, QUESTION_NAMES
+from memocards.importing.formats.columns import CARD_NAMES, QUESTION_NAMES
 from memocards.models import ExplanationStatus, LearnerSettings, MemoCard, Question, Topic
 from publish.models import BackfillPosition, FeedState, RelayHeartbeat, SetAside, Subscriber
 from tests.factories import (

@@ -6,9 +6,9 @@ from typing import BinaryIO, Final
 
 from django.utils.translation import gettext as _
 
-from memocards.importing.columns import Header
-from memocards.importing.decoding import lines, undecoded
-from memocards.importing.empty_rows import EmptyRows
+from memocards.importing.formats.columns import Header
+from memocards.importing.formats.decoding import lines, undecoded
+from memocards.importing.formats.empty_rows import EmptyRows
 from memocards.importing.refusals import UnreadableFile
 from memocards.importing.rows import BadRow, Kind, RawItem, at_line
 

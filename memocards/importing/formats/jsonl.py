@@ -6,9 +6,9 @@ from typing import Any, BinaryIO, Final
 
 from django.utils.translation import gettext as _
 
-from memocards.importing.columns import names_of
-from memocards.importing.decoding import lines, undecoded
-from memocards.importing.empty_rows import EmptyRows
+from memocards.importing.formats.columns import names_of
+from memocards.importing.formats.decoding import lines, undecoded
+from memocards.importing.formats.empty_rows import EmptyRows
 from memocards.importing.rows import BadRow, Kind, RawItem, Record, Skipped, at_line
 
 _MOST_KEYS_NAMED: Final = 100

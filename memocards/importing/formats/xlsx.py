@@ -13,9 +13,9 @@ from django.utils.translation import gettext as _
 from openpyxl.utils.exceptions import InvalidFileException
 from openpyxl.worksheet._reader import WorkSheetParser
 
-from memocards.importing.columns import Header
-from memocards.importing.empty_rows import EmptyRows
 from memocards.importing.formats.archives import DAMAGED, MEBIBYTE, open_archive, require_harmless
+from memocards.importing.formats.columns import Header
+from memocards.importing.formats.empty_rows import EmptyRows
 from memocards.importing.refusals import UnreadableFile
 from memocards.importing.rows import BadRow, Kind, RawItem
 

@@ -1,6 +1,6 @@
-from memocards.importing.command import LIMITS_HELP, ImportCommand
 from memocards.importing.reading import Format
 from memocards.importing.rows import Kind
+from memocards.management.importing import LIMITS_HELP, ImportCommand
 
 
 class Command(ImportCommand):

@@ -13,11 +13,11 @@ from typing import Any
 import pytest
 from django.conf import settings
 
-from memocards.importing.decoding import known_encoding
 from memocards.importing.formats import xlsx
 from memocards.importing.formats.anki import collection as anki_collection
 from memocards.importing.formats.anki.templates import LONGEST_SIDE, Template, TooLong
 from memocards.importing.formats.archives import MEBIBYTE
+from memocards.importing.formats.decoding import known_encoding
 from memocards.importing.reading import read
 from memocards.importing.refusals import UnreadableFile
 from memocards.importing.reports import Report, printable

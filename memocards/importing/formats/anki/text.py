@@ -11,11 +11,11 @@ from typing import BinaryIO, Final
 
 from django.utils.translation import gettext as _
 
-from memocards.importing.decoding import lines
-from memocards.importing.empty_rows import EmptyRows
 from memocards.importing.formats.anki.collection import card_id
 from memocards.importing.formats.anki.templates import cloze, cloze_numbers
+from memocards.importing.formats.decoding import lines
 from memocards.importing.formats.delimited import TAB, cells_of
+from memocards.importing.formats.empty_rows import EmptyRows
 from memocards.importing.refusals import UnreadableFile
 from memocards.importing.rows import BadRow, RawItem, Record, at_line
 

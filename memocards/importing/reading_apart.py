@@ -66,7 +66,7 @@ def read_apart(
     spool.touch(mode=0o600)
     environment = {key: value for key, value in os.environ.items() if key in _ENVIRONMENT}
     process = subprocess.Popen(
-        [sys.executable, "-m", "memocards.importing.reader"],
+        [sys.executable, "-m", "memocards.importing.reader_process"],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         cwd=settings.BASE_DIR,

@@ -10,10 +10,10 @@ from django.core.management.base import BaseCommand, CommandError
 from kit.progress import Progress
 from memocards.content.editors import SYSTEM, Editor
 from memocards.errors import DomainError
-from memocards.importing.apart import read_apart
-from memocards.importing.decoding import known_encoding
 from memocards.importing.formats.archives import MEBIBYTE
+from memocards.importing.formats.decoding import known_encoding
 from memocards.importing.limits import LimitReached, Limits
+from memocards.importing.reading_apart import read_apart
 from memocards.importing.refusals import BadRows, TopicMissing, UnknownTopics
 from memocards.importing.reports import Report
 from memocards.importing.rows import BadRow, Kind

@@ -14,10 +14,10 @@ from typing import Any
 import pytest
 from django.utils import translation
 
-from memocards.importing.apart import read_apart
 from memocards.importing.formats.archives import MEBIBYTE
 from memocards.importing.limits import LimitReached, Limits
 from memocards.importing.reading import read
+from memocards.importing.reading_apart import read_apart
 from memocards.importing.refusals import UnreadableFile
 from memocards.importing.rows import Kind
 from memocards.importing.spool import Spool
@@ -172,8 +172,8 @@ def _children_of_threads() -> list[int]:
 def test_a_reader_ends_with_whoever_asked(tmp_path: Path) -> None:
     program = (
         "import pathlib, sys, django; django.setup()\n"
-        "from memocards.importing.apart import read_apart\n"
-        "from tests.memocards.importing.test_apart import LIMITS\n"
+        "from memocards.importing.reading_apart import read_apart\n"
+        "from tests.memocards.importing.test_reading_apart import LIMITS\n"
         "path = pathlib.Path(sys.argv[1])\n"
         "read_apart(path, path.with_name('spool'), kind='card', name='a', limits=LIMITS)\n"
     )

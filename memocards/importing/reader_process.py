@@ -1,8 +1,8 @@
-"""The process in which a stranger's file is read: `python -m memocards.importing.reader`, started by apart.py.
+"""The process in which a stranger's file is read: `python -m memocards.importing.reader_process`.
 
-It takes its orders as JSON from stdin, writes the rows into a spool and says on stdout, a line of JSON at a time, how
-far it is and how it ended. It knows no database and no secret, and gives up what it may take before it looks at the
-file: its parent says what a signal meant.
+reading_apart.py starts it. It takes its orders as JSON from stdin, writes the rows into a spool and says on stdout, a
+line of JSON at a time, how far it is and how it ended. It knows no database and no secret, and gives up what it may
+take before it looks at the file: its parent says what a signal meant.
 """
 
 import ctypes
