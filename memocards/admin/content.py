@@ -31,7 +31,7 @@ from memocards.content.cards import cards, change_of_tags
 from memocards.content.editors import Editor, editor_for
 from memocards.content.questions import questions
 from memocards.errors import DomainError, TopicHasContent
-from memocards.importing.rows import Kind
+from memocards.importing.rows import RowKind
 from memocards.learning.leeches import LeechFilter
 from memocards.models import CardProgress, ExplanationStatus, MemoCard, Question, Topic
 from memocards.states import LIVE, SEEN
@@ -145,7 +145,7 @@ def _link_to_list(model: type[Question] | type[MemoCard], topic: Any, count: int
 @admin.register(Question)
 class QuestionAdmin(ImportingAdmin, ExplainedAdmin):
     form = QuestionForm
-    imports = Kind.QUESTION
+    imports = RowKind.QUESTION
     list_display = [
         "short_stem", "state", "published_state", "topic", "explanation_status", "author", "approval", "updated_at",
     ]  # fmt: skip
@@ -218,7 +218,7 @@ class TagForm(forms.Form):
 @admin.register(MemoCard)
 class MemoCardAdmin(ImportingAdmin, ReviewedAdmin):
     form = MemoCardForm
-    imports = Kind.CARD
+    imports = RowKind.CARD
     list_display = [
         "short_front", "state", "published_state", "topic", "shown_tags", "leech", "explanation_state", "author",
         "approval", "updated_at",

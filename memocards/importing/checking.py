@@ -12,7 +12,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from memocards.importing.formats.decoding import has_surrogates, undecoded
-from memocards.importing.rows import BadRow, CardRow, Item, Kind, Markup, QuestionRow, Record, Skipped
+from memocards.importing.rows import BadRow, CardRow, Item, Markup, QuestionRow, Record, RowKind, Skipped
 from memocards.limits import TEXT_LIMIT
 from memocards.markup.from_html import TooIntricate, from_html, from_markdown
 
@@ -72,10 +72,10 @@ class Conversions:
         return self._kept[key]
 
 
-def checked(record: Record, kind: Kind, markup: Markup, conversions: Conversions) -> list[Item]:
+def checked(record: Record, kind: RowKind, markup: Markup, conversions: Conversions) -> list[Item]:
     """The record's row or bad row, and the media that it leaves out."""
     checking = _Checking(record, markup, conversions)
-    row = checking.card() if kind is Kind.CARD else checking.question()
+    row = checking.card() if kind is RowKind.CARD else checking.question()
     if checking.problems:
         return [BadRow(record.line, record.place, " ".join(checking.problems))]
     return [row, *(Skipped("media", name) for name in checking.media)]

@@ -25,7 +25,7 @@ from django.utils.translation import gettext as _
 from memocards.importing.limits import Limit, Limits
 from memocards.importing.reading import read
 from memocards.importing.refusals import UnreadableFile
-from memocards.importing.rows import Kind, Skipped
+from memocards.importing.rows import RowKind, Skipped
 from memocards.importing.spool import SpoolWriter
 
 _TELL_SECONDS: Final = 0.25
@@ -70,7 +70,7 @@ def _spool(orders: dict[str, Any], limits: Limits) -> int:
     rows = read(
         Path(orders["source"]),
         orders["format"],
-        kind=Kind(orders["kind"]),
+        kind=RowKind(orders["kind"]),
         encoding=orders["encoding"],
         html=orders["html"],
         name=orders["name"],

@@ -18,7 +18,7 @@ from memocards.importing.formats.archives import open_archive
 from memocards.importing.formats.decoding import encoding_of
 from memocards.importing.refusals import UnreadableFile
 from memocards.importing.reports import printable
-from memocards.importing.rows import Item, Kind, Markup, RawItem, Record
+from memocards.importing.rows import Item, Markup, RawItem, Record, RowKind
 
 Source: TypeAlias = str | Path | BinaryIO
 
@@ -63,7 +63,7 @@ class Reading:
 
     source: Source
     name: str
-    kind: Kind
+    kind: RowKind
     format: Format
     markup: Markup
     encoding: str | None
@@ -94,7 +94,7 @@ def read(
     source: Source,
     format: Format | str | None = None,
     *,
-    kind: Kind = Kind.CARD,
+    kind: RowKind = RowKind.CARD,
     encoding: str | None = None,
     html: bool = False,
     name: str | None = None,
@@ -109,7 +109,7 @@ def read(
     name = printable(name or _name_of(source))
     with _opened(source, name) as stream:
         chosen = Format(format) if format else detect(stream, name, encoding=encoding)
-        if kind is Kind.QUESTION and chosen in {Format.ANKI, Format.ANKI_TEXT}:
+        if kind is RowKind.QUESTION and chosen in {Format.ANKI, Format.ANKI_TEXT}:
             raise UnreadableFile(name, _("Anki's files hold cards, not questions. Import them as cards."))
     markup = Markup.HTML if html or chosen in {Format.ANKI, Format.ANKI_TEXT} else Markup.MARKDOWN
     return Reading(source, name, kind, chosen, markup, encoding)

@@ -24,7 +24,7 @@ from memocards.importing.limits import Limit, LimitReached, Limits
 from memocards.importing.reading import Format
 from memocards.importing.refusals import UnreadableFile
 from memocards.importing.reports import printable
-from memocards.importing.rows import Kind
+from memocards.importing.rows import RowKind
 from memocards.importing.spool import Spool
 
 _LOOK_SECONDS: Final = 0.5
@@ -38,7 +38,7 @@ def read_apart(
     spool: Path,
     *,
     limits: Limits,
-    kind: Kind,
+    kind: RowKind,
     name: str,
     format: Format | str | None = None,
     encoding: str | None = None,

@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 from django.utils.translation import gettext as _
 
 
-class Kind(StrEnum):
+class RowKind(StrEnum):
     """What a file's rows are."""
 
     CARD = "card"

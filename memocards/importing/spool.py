@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, Final, Protocol
 
 from memocards.importing.reading import Format
-from memocards.importing.rows import BadRow, CardRow, Item, Kind, QuestionRow, Skipped
+from memocards.importing.rows import BadRow, CardRow, Item, QuestionRow, RowKind, Skipped
 
 _TYPES: Final[Mapping[str, Any]] = {made.__name__: made for made in (CardRow, QuestionRow, BadRow, Skipped)}
 _FIELDS: Final = {made: tuple(field.name for field in fields(made)) for made in _TYPES.values()}
@@ -22,7 +22,7 @@ class Rows(Protocol):
     @property
     def name(self) -> str: ...
     @property
-    def kind(self) -> Kind: ...
+    def kind(self) -> RowKind: ...
     @property
     def format(self) -> Format: ...
     def __iter__(self) -> Iterator[Item]: ...
@@ -34,7 +34,7 @@ class Spool:
 
     path: Path
     name: str
-    kind: Kind
+    kind: RowKind
     format: Format
     count: int
 
@@ -42,7 +42,7 @@ class Spool:
     def opened(cls, path: Path, count: int) -> "Spool":
         with path.open("rb") as file:
             name, kind, format = json.loads(file.readline())
-        return cls(path, name, Kind(kind), Format(format), count)
+        return cls(path, name, RowKind(kind), Format(format), count)
 
     def __iter__(self) -> Iterator[Item]:
         with self.path.open("rb") as file:
@@ -55,7 +55,7 @@ class Spool:
 class SpoolWriter:
     """Writes a spool; `size` is how many bytes it has so far."""
 
-    def __init__(self, file: BinaryIO, name: str, kind: Kind, format: Format) -> None:
+    def __init__(self, file: BinaryIO, name: str, kind: RowKind, format: Format) -> None:
         self._file, self.size = file, 0
         self._line([name, kind, format])
 

@@ -9,7 +9,7 @@ from django.db.models import Q
 from django.db.models.fields import NOT_PROVIDED
 from psycopg import sql
 
-from memocards.importing.rows import CardRow, Kind, QuestionRow, Row
+from memocards.importing.rows import CardRow, QuestionRow, Row, RowKind
 from memocards.models import ExplanationStatus, MemoCard, Question
 from memocards.states import INTO_THE_PILE, WITHOUT_APPROVAL, condition
 from publish.services import enqueue_card_publish, enqueue_question_publish
@@ -100,8 +100,8 @@ _BACK_INTO_THE_PILE: Final = {
 }
 _NEW: Final = {"needs_review": "true", "author_id": "%(author)s"}
 
-TARGETS: Final[Mapping[Kind, Target]] = {
-    Kind.CARD: Target(
+TARGETS: Final[Mapping[RowKind, Target]] = {
+    RowKind.CARD: Target(
         model=MemoCard,
         columns={
             "front": ("text", "stage.front"),
@@ -121,7 +121,7 @@ TARGETS: Final[Mapping[Kind, Target]] = {
         },
         enqueue=enqueue_card_publish,
     ),
-    Kind.QUESTION: Target(
+    RowKind.QUESTION: Target(
         model=Question,
         columns={
             "stem": ("text", "stage.stem"),

@@ -16,7 +16,7 @@ from memocards.importing.limits import LimitReached, Limits
 from memocards.importing.reading_apart import read_apart
 from memocards.importing.refusals import BadRows, TopicMissing, UnknownTopics
 from memocards.importing.reports import Report
-from memocards.importing.rows import BadRow, Kind
+from memocards.importing.rows import BadRow, RowKind
 from memocards.importing.scratch import scratch_directory
 from memocards.importing.spool import Spool
 from memocards.importing.storing import preview, require_topic, store
@@ -42,7 +42,7 @@ _MOST_NAMED = 10
 class ImportCommand(BaseCommand):
     """Reads a file of one kind and stores it, with a progress bar. See store()."""
 
-    kind: ClassVar[Kind]
+    kind: ClassVar[RowKind]
     formats: ClassVar[list[str]]
 
     def add_arguments(self, parser: ArgumentParser) -> None:

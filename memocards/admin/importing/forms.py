@@ -13,7 +13,7 @@ from django.utils.translation import gettext as now
 from django.utils.translation import gettext_lazy as _
 
 from memocards.importing.reading import Format
-from memocards.importing.rows import Kind
+from memocards.importing.rows import RowKind
 from memocards.models import Topic
 from memocards.states import LIVE
 
@@ -42,13 +42,13 @@ _ANKI: Final[list[tuple[str, str | Promise]]] = [
 ]
 _TABLE_FILES: Final = ".csv,.tsv,.tab,.xlsx,.jsonl,.ndjson"
 _ANKI_FILES: Final = ".apkg,.colpkg,.txt"
-_COMMANDS: Final = {Kind.CARD: "import_cards", Kind.QUESTION: "import_questions"}
+_COMMANDS: Final = {RowKind.CARD: "import_cards", RowKind.QUESTION: "import_questions"}
 _HINTS: Final = {
-    Kind.CARD: _(
+    RowKind.CARD: _(
         "A table whose first line names the columns: front and back; tags, note, source, topic and id if you like. "
         "Or JSON Lines with the same names, or what Anki exports."
     ),
-    Kind.QUESTION: _(
+    RowKind.QUESTION: _(
         "A table whose first line names the columns: stem, answer, and choices or A, B, C…; explanation, source, topic "
         "and id if you like. Or JSON Lines with the same names."
     ),
@@ -76,7 +76,7 @@ class Plan:
     @property
     def command(self) -> str:
         """What to type where a file is too much for a page."""
-        words = ["manage.py", _COMMANDS[Kind(self.kind)], self.file]
+        words = ["manage.py", _COMMANDS[RowKind(self.kind)], self.file]
         words += ["--topic", self.topic] if self.topic else []
         words += ["--create-topics"] if self.create_topics else []
         words += ["--format", self.format] if self.format else []
@@ -109,10 +109,10 @@ class FileForm(forms.Form):
         label=_("Texts are HTML"), required=False, help_text=_("Else they are Markdown. Anki’s are HTML anyway.")
     )
 
-    def __init__(self, *args: Any, kind: Kind, user: Any, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, kind: RowKind, user: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._kind, self._user = kind, user
-        anki = kind is Kind.CARD
+        anki = kind is RowKind.CARD
         formats: Any = self.fields["format"]
         formats.choices = [_ANY_FORMAT, *_TABLES, *(_ANKI if anki else ())]
         file = self.fields["import_file"]

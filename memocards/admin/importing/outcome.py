@@ -11,7 +11,7 @@ from django.utils.translation import ngettext, ngettext_lazy
 
 from memocards.admin.importing.differences import marked, plain
 from memocards.importing.reports import Difference, Preview, Report
-from memocards.importing.rows import BadRow, Kind
+from memocards.importing.rows import BadRow, RowKind
 from memocards.importing.targets import TARGETS
 
 MOST_SHOWN: Final = 100
@@ -26,7 +26,7 @@ class Outcome:
     kept: dict[str, Any]
 
     @classmethod
-    def of(cls, seen: Preview, kind: Kind) -> "Outcome":
+    def of(cls, seen: Preview, kind: RowKind) -> "Outcome":
         names = _telling(seen.differences, list(TARGETS[kind].columns))
         rows = [
             {
@@ -40,7 +40,7 @@ class Outcome:
         return cls({"report": _fields(seen.report), "labels": labels, "rows": rows})
 
     @classmethod
-    def done(cls, report: Report, kind: Kind) -> "Outcome":
+    def done(cls, report: Report, kind: RowKind) -> "Outcome":
         return cls.of(Preview(report, []), kind)
 
     @property

@@ -16,7 +16,7 @@ from memocards.admin.importing.forms import AnswerForm, FileForm
 from memocards.admin.importing.outcome import Outcome
 from memocards.admin.importing.uploads import MOST_OPEN, Status, Upload, room_for_another, uploads_of
 from memocards.admin.lists.choosing import user_id
-from memocards.importing.rows import Kind
+from memocards.importing.rows import RowKind
 
 if TYPE_CHECKING:
     from django.contrib.admin import ModelAdmin
@@ -31,7 +31,7 @@ PAGE = "admin/memocards/import.html"
 class ImportingAdmin(Base):
     """An admin whose list is filled from files. Whoever may add and change its rows may import."""
 
-    imports: ClassVar[Kind]
+    imports: ClassVar[RowKind]
 
     def get_urls(self) -> list[URLPattern]:
         name = f"{self.opts.app_label}_{self.opts.model_name}"

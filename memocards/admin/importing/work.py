@@ -22,7 +22,7 @@ from memocards.importing.limits import LimitReached, Limits
 from memocards.importing.reading_apart import read_apart
 from memocards.importing.refusals import UnknownTopics
 from memocards.importing.reports import Report
-from memocards.importing.rows import Kind
+from memocards.importing.rows import RowKind
 from memocards.importing.spool import Spool
 from memocards.importing.storing import preview, store
 from memocards.models import Topic
@@ -116,7 +116,7 @@ def _read(upload: Upload) -> Spool:
         upload.file,
         upload.draft_of_rows,
         limits=LIMITS,
-        kind=Kind(plan.kind),
+        kind=RowKind(plan.kind),
         name=plan.file,
         format=plan.format or None,
         encoding=plan.encoding,
@@ -132,7 +132,7 @@ def _show(upload: Upload, rows: Spool, *sentences: str) -> None:
     seen = preview(rows, topic=_topic_of(plan), most=MOST_SHOWN)
     if seen.report.new_topics and not plan.create_topics:
         raise UnknownTopics(seen.report.new_topics)
-    outcome = Outcome.of(seen, Kind(plan.kind))
+    outcome = Outcome.of(seen, RowKind(plan.kind))
     if not outcome.stored:
         # There is nothing to say yes to.
         upload.drop_content()
@@ -150,7 +150,7 @@ def _store(upload: Upload) -> None:
         _show(upload, rows, str(outdated))
         return
     upload.drop_content()
-    upload.keep_outcome(Outcome.done(report, Kind(upload.plan.kind)))
+    upload.keep_outcome(Outcome.done(report, RowKind(upload.plan.kind)))
     upload.change(status=Status.STORED)
 
 
@@ -164,7 +164,7 @@ def _stored(rows: Spool, plan: Plan, at_stake: str) -> Report:
         skip_bad=True,
         editor=Editor(plan.user_id),
     )
-    if Outcome.done(report, Kind(plan.kind)).at_stake != at_stake:
+    if Outcome.done(report, RowKind(plan.kind)).at_stake != at_stake:
         raise PreviewOutdated
     return report
 

@@ -7,7 +7,7 @@ from typing import Any, Final
 from django.utils.translation import gettext as _
 
 from memocards.importing.refusals import UnreadableFile
-from memocards.importing.rows import BadRow, Kind, Record, Skipped
+from memocards.importing.rows import BadRow, Record, RowKind, Skipped
 
 CARD_NAMES: Final = {
     "front": "front",
@@ -35,13 +35,13 @@ QUESTION_NAMES: Final = {
     "topic": "topic",
     "markup": "markup",
 }
-_REQUIRED: Final = {Kind.CARD: ("front", "back"), Kind.QUESTION: ("stem", "choices", "answer")}
+_REQUIRED: Final = {RowKind.CARD: ("front", "back"), RowKind.QUESTION: ("stem", "choices", "answer")}
 _CHOICE: Final = re.compile(r"(?:choice|option)_?([a-j]|10|[1-9])|([a-j])")
 
 
-def names_of(kind: Kind) -> Mapping[str, str]:
+def names_of(kind: RowKind) -> Mapping[str, str]:
     """Name in a file → name of the value. Where a file has two for one value, the earlier one here wins."""
-    return CARD_NAMES if kind is Kind.CARD else QUESTION_NAMES
+    return CARD_NAMES if kind is RowKind.CARD else QUESTION_NAMES
 
 
 def normalised(name: str) -> str:
@@ -52,7 +52,7 @@ def normalised(name: str) -> str:
 class Header:
     """Finds the values in the cells of a row."""
 
-    def __init__(self, kind: Kind, columns: Sequence[str]) -> None:
+    def __init__(self, kind: RowKind, columns: Sequence[str]) -> None:
         self._width = len(columns)
         self._places: dict[str, int] = {}
         self._choices: list[tuple[int, int]] = []
@@ -63,7 +63,7 @@ class Header:
         for _rank, place in found:
             column = normalised(columns[place])
             value = names.get(column)
-            number = _choice_number(column) if kind is Kind.QUESTION and value is None else None
+            number = _choice_number(column) if kind is RowKind.QUESTION and value is None else None
             if number is not None and all(number != other for other, _place in self._choices):
                 self._choices.append((number, place))
             elif value is not None and value not in self._places:
@@ -75,7 +75,7 @@ class Header:
             self._places["choices"] = -1
 
     @classmethod
-    def read(cls, columns: Sequence[str], kind: Kind, file: str, place: str) -> "Header":
+    def read(cls, columns: Sequence[str], kind: RowKind, file: str, place: str) -> "Header":
         """Raises UnreadableFile where a column is missing."""
         header = cls(kind, columns)
         missing = [name for name in _REQUIRED[kind] if name not in header._places]

@@ -10,13 +10,13 @@ from memocards.importing.formats.columns import Header
 from memocards.importing.formats.decoding import lines, undecoded
 from memocards.importing.formats.empty_rows import EmptyRows
 from memocards.importing.refusals import UnreadableFile
-from memocards.importing.rows import BadRow, Kind, RawItem, at_line
+from memocards.importing.rows import BadRow, RawItem, RowKind, at_line
 
 TAB: Final = "\t"
 
 
 def records(
-    stream: BinaryIO, name: str, *, kind: Kind, encoding: str | None, delimiter: str | None = None
+    stream: BinaryIO, name: str, *, kind: RowKind, encoding: str | None, delimiter: str | None = None
 ) -> Iterator[RawItem]:
     """The rows of the file. Without a delimiter, the header line tells: comma, semicolon or tab."""
     header: Header | None = None

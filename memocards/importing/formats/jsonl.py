@@ -9,12 +9,12 @@ from django.utils.translation import gettext as _
 from memocards.importing.formats.columns import names_of
 from memocards.importing.formats.decoding import lines, undecoded
 from memocards.importing.formats.empty_rows import EmptyRows
-from memocards.importing.rows import BadRow, Kind, RawItem, Record, Skipped, at_line
+from memocards.importing.rows import BadRow, RawItem, Record, RowKind, Skipped, at_line
 
 _MOST_KEYS_NAMED: Final = 100
 
 
-def records(stream: BinaryIO, name: str, *, kind: Kind, encoding: str | None) -> Iterator[RawItem]:
+def records(stream: BinaryIO, name: str, *, kind: RowKind, encoding: str | None) -> Iterator[RawItem]:
     """The rows of the file."""
     names = names_of(kind)
     ignored: set[str] = set()

@@ -17,7 +17,7 @@ from memocards.importing.formats.archives import DAMAGED, MEBIBYTE, open_archive
 from memocards.importing.formats.columns import Header
 from memocards.importing.formats.empty_rows import EmptyRows
 from memocards.importing.refusals import UnreadableFile
-from memocards.importing.rows import BadRow, Kind, RawItem
+from memocards.importing.rows import BadRow, RawItem, RowKind
 
 # All texts of a workbook stand in one table, which is read into memory.
 _MOST_BYTES: Final = 256 * MEBIBYTE
@@ -34,7 +34,7 @@ _MOST_ROWS: Final = 1_048_576
 _ERRORS: Final = {"#N/A", "#REF!", "#VALUE!", "#NAME?", "#DIV/0!", "#NUM!", "#NULL!"}
 
 
-def records(stream: BinaryIO, name: str, *, kind: Kind) -> Iterator[RawItem]:
+def records(stream: BinaryIO, name: str, *, kind: RowKind) -> Iterator[RawItem]:
     """The rows of the first sheet."""
     header: Header | None = None
     empty = EmptyRows(name)

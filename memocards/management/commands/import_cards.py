@@ -1,5 +1,5 @@
 from memocards.importing.reading import Format
-from memocards.importing.rows import Kind
+from memocards.importing.rows import RowKind
 from memocards.management.importing import LIMITS_HELP, ImportCommand
 
 
@@ -14,5 +14,5 @@ class Command(ImportCommand):
         "`html`, all is HTML. Anki's decks are topics, nested ones by their whole name, unless --topic puts all cards "
         "into one. A bad row keeps the whole file out, unless --skip-bad. " + LIMITS_HELP
     )
-    kind = Kind.CARD
+    kind = RowKind.CARD
     formats = list(Format)

@@ -1,5 +1,5 @@
 from memocards.importing.reading import Format
-from memocards.importing.rows import Kind
+from memocards.importing.rows import RowKind
 from memocards.management.importing import LIMITS_HELP, ImportCommand
 
 
@@ -14,5 +14,5 @@ class Command(ImportCommand):
         "stand; where it says `html`, all is HTML. A bad row keeps the whole file out, unless --skip-bad. "
         + LIMITS_HELP
     )
-    kind = Kind.QUESTION
+    kind = RowKind.QUESTION
     formats = [Format.CSV, Format.TSV, Format.XLSX, Format.JSONL]

@@ -20,7 +20,7 @@ from memocards.content.questions import questions
 from memocards.content.versions import VOUCHED_FOR, versions_of
 from memocards.errors import ChangedSince
 from memocards.importing.reading import read as read_file
-from memocards.importing.rows import Kind
+from memocards.importing.rows import RowKind
 from memocards.importing.storing import store
 from memocards.models import MemoCard, Question
 from tests.factories import MemoCardFactory, QuestionFactory, TopicFactory
@@ -158,9 +158,9 @@ def edited_by_a_program(row: Any) -> None:
 
 def imported_over(row: Any) -> None:
     if isinstance(row, MemoCard):
-        file, kind = b"external_id,front,back\n1,MALICE,b\n", Kind.CARD
+        file, kind = b"external_id,front,back\n1,MALICE,b\n", RowKind.CARD
     else:
-        file, kind = b"external_id,stem,choice_1,choice_2,answer\n1,MALICE,a,b,1\n", Kind.QUESTION
+        file, kind = b"external_id,stem,choice_1,choice_2,answer\n1,MALICE,a,b,1\n", RowKind.QUESTION
     report = store(read_file(BytesIO(file), name="rows.csv", kind=kind), topic=row.topic.name, editor=SYSTEM)
     assert report.changed == 1
 

@@ -17,7 +17,7 @@ from memocards.errors import NotFound
 from memocards.exchange.names import name_of
 from memocards.exporting import export_anki, export_content, live_topics
 from memocards.importing.reading import read
-from memocards.importing.rows import Kind
+from memocards.importing.rows import RowKind
 from memocards.importing.storing import preview
 from memocards.models import CardProgress, LearnerSettings, MemoCard, Topic
 from tests.factories import (
@@ -89,7 +89,7 @@ def test_questions_are_read_again_as_they_are(tmp_path: Path, topic: Topic, form
     QuestionFactory.create(topic=topic, external_id="y", explanation_status="failed")
     path = tmp_path / f"a.{format}"
     path.write_text(exported([topic], format, questions=True), newline="")
-    seen = preview(read(path, kind=Kind.QUESTION))
+    seen = preview(read(path, kind=RowKind.QUESTION))
     assert (seen.report.read, seen.report.unchanged, seen.differences) == (2, 2, [])
 
 

@@ -21,7 +21,7 @@ from memocards.importing.formats.decoding import known_encoding
 from memocards.importing.reading import read
 from memocards.importing.refusals import UnreadableFile
 from memocards.importing.reports import Report, printable
-from memocards.importing.rows import BadRow, Kind, Skipped
+from memocards.importing.rows import BadRow, RowKind, Skipped
 from memocards.markup.from_html import from_html
 from tests.memocards.importing.files import (
     PLAIN_TYPE,
@@ -359,12 +359,12 @@ def test_a_text_that_is_not_converted(tmp_path: Path, front: str, reason: str) -
     assert bad(found) == [("line 1", reason)]
     assert len(cards(found)) == 1
     asked = question(1, choices=["a", front])
-    ((_place, why),) = bad(items(write_jsonl(tmp_path / "b.jsonl", [asked]), kind=Kind.QUESTION))
+    ((_place, why),) = bad(items(write_jsonl(tmp_path / "b.jsonl", [asked]), kind=RowKind.QUESTION))
     assert why == reason.replace("The front", "The choice 2")
 
 
 def test_a_choice_has_one_column(tmp_path: Path) -> None:
     header, row = "question,answer,A,B,a,Choice 2", "Q?,1,x,y,z,z"
-    found = items(write(tmp_path / "a.csv", f"{header}\n{row}\n"), kind=Kind.QUESTION)
+    found = items(write(tmp_path / "a.csv", f"{header}\n{row}\n"), kind=RowKind.QUESTION)
     assert [row.choices for row in questions(found)] == [("x", "y")]
     assert skipped(found) == [("column", "a"), ("column", "Choice 2")]

@@ -19,7 +19,7 @@ from memocards.content.editors import SYSTEM
 from memocards.exporting import export_anki
 from memocards.exporting.anki import guid_of
 from memocards.importing.reading import read
-from memocards.importing.rows import Kind
+from memocards.importing.rows import RowKind
 from memocards.importing.storing import preview, store
 from memocards.learning import rating
 from memocards.markup.to_html import as_html
@@ -191,7 +191,7 @@ def test_we_import_what_anki_exports(tmp_path: Path) -> None:
     assert rows == {row for row in expected_cards if row[1] != f"{japan}#2"}
     assert {row.front for row in cards(items(tmp_path / "cards.txt"))} == {row[2] for row in expected_cards}
 
-    report = store(read(tmp_path / "new.apkg", kind=Kind.CARD), create_topics=True, skip_bad=True, editor=SYSTEM)
+    report = store(read(tmp_path / "new.apkg", kind=RowKind.CARD), create_topics=True, skip_bad=True, editor=SYSTEM)
     assert (report.new, report.bad, report.new_topics) == (6, 1, ["Geography", "Geography::Asia"])
     assert store(read(tmp_path / "old.colpkg"), skip_bad=True, editor=SYSTEM).unchanged == 6
     assert store(read(tmp_path / "notes.txt"), skip_bad=True, editor=SYSTEM).unchanged == 5

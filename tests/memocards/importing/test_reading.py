@@ -13,7 +13,7 @@ import pytest
 from memocards.importing.checking import derived_id
 from memocards.importing.reading import Format, read
 from memocards.importing.refusals import UnreadableFile
-from memocards.importing.rows import CardRow, Kind, QuestionRow
+from memocards.importing.rows import CardRow, QuestionRow, RowKind
 from tests.memocards.importing.files import (
     bad,
     card,
@@ -127,13 +127,13 @@ def test_jsonl_with_other_names(tmp_path: Path) -> None:
     ],
 )
 def test_questions(tmp_path: Path, name: str, content: str) -> None:
-    (row,) = questions(items(write(tmp_path / name, content), kind=Kind.QUESTION))
+    (row,) = questions(items(write(tmp_path / name, content), kind=RowKind.QUESTION))
     assert (row.external_id, row.stem, row.choices, row.answer) == ("q", "Is it?", ("Yes", "`No`"), 2)
     assert (row.explanation, row.source) == ("Because.", "Exam 3")
 
 
 def test_a_question_without_an_explanation_leaves_that_open(tmp_path: Path) -> None:
-    (row,) = questions(items(write_jsonl(tmp_path / "a.jsonl", [question(1)]), kind=Kind.QUESTION))
+    (row,) = questions(items(write_jsonl(tmp_path / "a.jsonl", [question(1)]), kind=RowKind.QUESTION))
     assert row == QuestionRow(1, "line 1", None, "q1", "Question 1?", ("Yes", "No"), 2, None, None)
 
 
@@ -195,7 +195,7 @@ def test_a_bad_card(tmp_path: Path, values: dict[str, Any], reason: str) -> None
 )
 def test_a_bad_question(tmp_path: Path, values: dict[str, Any], reason: str) -> None:
     path = write_jsonl(tmp_path / "a.jsonl", [question(1), question(2, **values)])
-    found = items(path, kind=Kind.QUESTION)
+    found = items(path, kind=RowKind.QUESTION)
     assert bad(found) == [("line 2", reason)]
     assert len(questions(found)) == 1
 

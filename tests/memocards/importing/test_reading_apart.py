@@ -19,7 +19,7 @@ from memocards.importing.limits import LimitReached, Limits
 from memocards.importing.reading import read
 from memocards.importing.reading_apart import read_apart
 from memocards.importing.refusals import UnreadableFile
-from memocards.importing.rows import Kind
+from memocards.importing.rows import RowKind
 from memocards.importing.spool import Spool
 from tests.memocards.importing.files import (
     PLAIN_TYPE,
@@ -46,7 +46,7 @@ LIMITS = Limits(
 COSTLY = "<ul><li>" * 12_000
 
 
-def apart(path: Path, *, kind: Kind = Kind.CARD, **options: Any) -> Spool:
+def apart(path: Path, *, kind: RowKind = RowKind.CARD, **options: Any) -> Spool:
     spool = path.with_name("spool")
     return read_apart(path, spool, kind=kind, name=path.name, **{"limits": LIMITS, **options})
 
@@ -96,7 +96,7 @@ def test_rows_come_back_as_they_are_read_here(make: Callable[[Path], Path], tmp_
 def test_questions_and_options_go_along(tmp_path: Path) -> None:
     path = write_jsonl(tmp_path / "a", [question(1, explanation="Because."), question(2, stem="x &lt; y")])
     options: dict[str, Any] = {"format": "jsonl", "html": True, "encoding": "utf-8"}
-    assert list(apart(path, kind=Kind.QUESTION, **options)) == list(read(path, kind=Kind.QUESTION, **options))
+    assert list(apart(path, kind=RowKind.QUESTION, **options)) == list(read(path, kind=RowKind.QUESTION, **options))
 
 
 def test_refusals_are_told_in_the_readers_language_with_their_place(tmp_path: Path) -> None:

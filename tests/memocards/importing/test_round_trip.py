@@ -16,7 +16,7 @@ from memocards.content.editors import SYSTEM
 from memocards.exchange.names import name_of
 from memocards.exporting import CONTENT_FORMATS, export_anki, export_content
 from memocards.importing.reading import Reading, read
-from memocards.importing.rows import Kind
+from memocards.importing.rows import RowKind
 from memocards.importing.storing import preview, store
 from memocards.models import MemoCard, Question, Topic
 from tests.factories import MemoCardFactory, QuestionFactory, TopicFactory
@@ -52,7 +52,7 @@ QUESTIONS = st.fixed_dictionaries(
 def exported(topic: Topic, format: str, *, questions: bool = False) -> Reading:
     out = io.StringIO(newline="")
     export_content([topic], out, format=format, questions=questions, waiting=True)
-    kind = Kind.QUESTION if questions else Kind.CARD
+    kind = RowKind.QUESTION if questions else RowKind.CARD
     return read(io.BytesIO(out.getvalue().encode()), name=f"a.{format}", kind=kind)
 
 

@@ -16,7 +16,7 @@ from memocards.content.questions import questions as question_services
 from memocards.content.versions import versions_of
 from memocards.importing.reading import Reading, read
 from memocards.importing.refusals import BadRows, TopicMissing, UnknownTopics, UnreadableFile
-from memocards.importing.rows import Kind
+from memocards.importing.rows import RowKind
 from memocards.importing.storing import preview, store
 from memocards.models import CardProgress, MemoCard, Question, Review, Topic
 from publish.models import PublishOutbox
@@ -43,7 +43,7 @@ def topic() -> Topic:
     return TopicFactory.create(name="Topic")
 
 
-def jsonl(folder: Path, *rows: dict[str, Any], kind: Kind = Kind.CARD) -> Reading:
+def jsonl(folder: Path, *rows: dict[str, Any], kind: RowKind = RowKind.CARD) -> Reading:
     return read(write_jsonl(folder / "a.jsonl", rows), kind=kind)
 
 
@@ -219,7 +219,7 @@ def test_the_same_id_in_another_topic_is_another_card(tmp_path: Path, topic: Top
 
 
 def test_questions(tmp_path: Path, topic: Topic) -> None:
-    rows = jsonl(tmp_path, question(1, explanation="Because.", source="Exam"), question(2), kind=Kind.QUESTION)
+    rows = jsonl(tmp_path, question(1, explanation="Because.", source="Exam"), question(2), kind=RowKind.QUESTION)
     assert store(rows, topic="Topic", editor=SYSTEM).new == 2
     first, second = Question.objects.order_by("pk")
     assert (first.stem, first.choices, first.answer, first.source) == ("Question 1?", ["Yes", "No"], 2, "Exam")
@@ -232,11 +232,13 @@ def test_questions(tmp_path: Path, topic: Topic) -> None:
         key=second.pk, changes={"explanation": "A model said so.", "explanation_generator": "model"}, editor=SYSTEM
     )
     forget()
-    report = store(jsonl(tmp_path, question(1), question(2), kind=Kind.QUESTION), topic="Topic", editor=SYSTEM)
+    report = store(jsonl(tmp_path, question(1), question(2), kind=RowKind.QUESTION), topic="Topic", editor=SYSTEM)
     assert report.unchanged == 2
     assert told() == {}
     report = store(
-        jsonl(tmp_path, question(2, explanation="Ours.", answer="A"), kind=Kind.QUESTION), topic="Topic", editor=SYSTEM
+        jsonl(tmp_path, question(2, explanation="Ours.", answer="A"), kind=RowKind.QUESTION),
+        topic="Topic",
+        editor=SYSTEM,
     )
     assert (report.changed, report.unapproved) == (1, 1)
     second.refresh_from_db()
@@ -249,7 +251,7 @@ def test_a_new_explanation_replaces_a_failed_one(tmp_path: Path, topic: Topic) -
     QuestionFactory.create(
         topic=topic, external_id="q1", explanation_status="failed", explanation_error="The model was away."
     )
-    store(jsonl(tmp_path, question(1, explanation="Because."), kind=Kind.QUESTION), topic="Topic", editor=SYSTEM)
+    store(jsonl(tmp_path, question(1, explanation="Because."), kind=RowKind.QUESTION), topic="Topic", editor=SYSTEM)
     found = Question.objects.get()
     assert (found.explanation, found.explanation_status, found.explanation_error) == ("Because.", "ready", "")
 

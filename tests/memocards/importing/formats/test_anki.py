@@ -10,7 +10,7 @@ import zstandard
 from memocards.importing.formats.anki.templates import Template, answer_only, cloze, cloze_numbers
 from memocards.importing.reading import read
 from memocards.importing.refusals import UnreadableFile
-from memocards.importing.rows import CardRow, Kind
+from memocards.importing.rows import CardRow, RowKind
 from tests.memocards.importing.files import (
     CLOZE_TYPE,
     NOTE_TYPE,
@@ -164,7 +164,7 @@ def test_a_header_that_makes_no_sense(tmp_path: Path) -> None:
 def test_questions_are_not_looked_for_in_anki(tmp_path: Path) -> None:
     path = write_zip(tmp_path / "a.apkg", {"collection.anki2": collection(OLD)})
     with pytest.raises(UnreadableFile, match="Import them as cards"):
-        read(path, kind=Kind.QUESTION)
+        read(path, kind=RowKind.QUESTION)
 
 
 def test_a_package_that_is_cut_off(tmp_path: Path) -> None:
