@@ -7,8 +7,8 @@ from memocards.models import MemoCard, Question
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 # What name_of() makes for a row without an external id: as a pattern, and in SQL, of a row called `stored`.
-MADE_PATTERN: Final = r"^studyhub-\d+-\d+$"
-MADE_SQL: Final = "'studyhub-' || stored.id || '-' || (extract(epoch FROM stored.created_at) * 1000000)::bigint"
+NAME_PATTERN: Final = r"^studyhub-\d+-\d+$"
+NAME_SQL: Final = "'studyhub-' || stored.id || '-' || (extract(epoch FROM stored.created_at) * 1000000)::bigint"
 
 
 def name_of(row: MemoCard | Question) -> str:

@@ -19,6 +19,7 @@ import genanki
 from django.db.models import Exists, OuterRef, QuerySet
 from django.utils import timezone
 
+from memocards.exchange.guids import own_guid
 from memocards.exporting.anki_scheduling import write_scheduling
 from memocards.exporting.replacing import replacing
 from memocards.exporting.selection import AT_ONCE, cards_of
@@ -77,12 +78,7 @@ def guid_of(card: MemoCard, *, is_taken: bool) -> str:
     """
     if card.external_id and not is_taken:
         return card.external_id
-    return made_guid(card)
-
-
-def made_guid(card: MemoCard) -> str:
-    """The guid of a card that needs one of its own. An import knows it again."""
-    return str(genanki.guid_for("studyhub", card.pk, card.created_at.isoformat()))
+    return own_guid(card)
 
 
 def _write_notes(

@@ -5,9 +5,9 @@ import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final, TextIO
 
+from memocards.exchange.markup import Markup
 from memocards.exchange.names import name_of
 from memocards.exporting.selection import AT_ONCE, cards_of, questions_of
-from memocards.importing.rows import Markup
 from memocards.models import ExplanationStatus, MemoCard, Question, Topic
 
 CONTENT_FORMATS: Final = ("csv", "tsv", "jsonl")

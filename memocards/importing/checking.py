@@ -11,8 +11,9 @@ from typing import Any, Final
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
+from memocards.exchange.markup import Markup
 from memocards.importing.formats.decoding import has_surrogates, undecoded
-from memocards.importing.rows import BadRow, CardRow, Item, Markup, QuestionRow, Record, RowKind, Skipped
+from memocards.importing.rows import BadRow, CardRow, Item, QuestionRow, Record, RowKind, Skipped
 from memocards.limits import TEXT_LIMIT
 from memocards.markup.from_html import TooIntricate, from_html, from_markdown
 

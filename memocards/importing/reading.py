@@ -10,6 +10,7 @@ from typing import BinaryIO, Final, TypeAlias
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
+from memocards.exchange.markup import Markup
 from memocards.importing.checking import Conversions, checked
 from memocards.importing.formats import delimited, jsonl, xlsx
 from memocards.importing.formats.anki import package as anki_package
@@ -18,7 +19,7 @@ from memocards.importing.formats.archives import open_archive
 from memocards.importing.formats.decoding import encoding_of
 from memocards.importing.refusals import UnreadableFile
 from memocards.importing.reports import printable
-from memocards.importing.rows import Item, Markup, RawItem, Record, RowKind
+from memocards.importing.rows import Item, RawItem, Record, RowKind
 
 Source: TypeAlias = str | Path | BinaryIO
 

@@ -11,7 +11,7 @@ from django.db import connection
 from django.utils.translation import gettext as _
 from psycopg import sql
 
-from memocards.exchange.names import MADE_PATTERN, MADE_SQL, name_of
+from memocards.exchange.names import NAME_PATTERN, NAME_SQL, name_of
 from memocards.importing.reading import Format
 from memocards.importing.refusals import TopicMissing
 from memocards.importing.reports import Report
@@ -32,7 +32,7 @@ _SAME_ID: Final = (
 # unless another row of the topic was imported under that name.
 _SAME_NAME: Final = (
     f"stored.topic_id = stage.topic_id AND stage.external_id ="
-    f" CASE WHEN stored.external_id = '' THEN {MADE_SQL} ELSE stored.external_id END"
+    f" CASE WHEN stored.external_id = '' THEN {NAME_SQL} ELSE stored.external_id END"
     " AND (stored.external_id <> '' OR NOT EXISTS (SELECT FROM {table} AS named WHERE named.topic_id = stage.topic_id"
     " AND named.external_id = stage.external_id AND named.external_id <> ''))"
 )
@@ -47,7 +47,7 @@ class Stage:
     def __init__(self, target: Target, report: Report, *, topic: str | None) -> None:
         self.target, self.report, self._topic = target, report, topic
         self._staged = 0
-        self._has_made_names = False
+        self._has_exported_names = False
 
     def fill(self, rows: Rows, on_read: Callable[[int], None]) -> None:
         """Copy the file into the stage. Bad rows go into the report. Raises UnreadableFile, TopicMissing."""
@@ -80,8 +80,8 @@ class Stage:
         """The keys of topics that were not there before."""
         with connection.cursor() as cursor:
             cursor.execute(
-                "UPDATE import_stage SET topic_id = made.id, topic = NULL FROM unnest(%s::text[], %s::bigint[])"
-                " AS made (name, id) WHERE import_stage.topic_id IS NULL AND import_stage.topic = made.name",
+                "UPDATE import_stage SET topic_id = created.id, topic = NULL FROM unnest(%s::text[], %s::bigint[])"
+                " AS created (name, id) WHERE import_stage.topic_id IS NULL AND import_stage.topic = created.name",
                 [list(ids), list(ids.values())],
             )
 
@@ -93,32 +93,32 @@ class Stage:
     @property
     def stored(self) -> sql.Composable:
         """The condition under which `stored` is the row that `stage` speaks of."""
-        return sql.SQL(_SAME_NAME if self._has_made_names else _SAME_ID).format(table=self.target.table)
+        return sql.SQL(_SAME_NAME if self._has_exported_names else _SAME_ID).format(table=self.target.table)
 
-    def find_made_names(self, format: Format) -> None:
+    def find_exported_names(self, format: Format) -> None:
         """Find out whether rows come under names that an export of this hub may have made."""
         if format in {Format.ANKI, Format.ANKI_TEXT}:
             self._name_by_guids()
         with connection.cursor() as cursor:
-            cursor.execute("SELECT EXISTS (SELECT FROM import_stage WHERE external_id ~ %s)", [MADE_PATTERN])
-            (self._has_made_names,) = cursor.fetchone()
+            cursor.execute("SELECT EXISTS (SELECT FROM import_stage WHERE external_id ~ %s)", [NAME_PATTERN])
+            (self._has_exported_names,) = cursor.fetchone()
 
     def _name_by_guids(self) -> None:
         """Where Anki knows a card by a guid that its export made, put the card's name in its place."""
         # genanki takes a moment to load, which only a file of Anki's should pay.
-        from memocards.exporting.anki import made_guid
+        from memocards.exchange.guids import own_guid
 
         cards = MemoCard.objects.filter(topic__in=self.topic_ids()).only("pk", "topic_id", "external_id", "created_at")
-        found = cards.order_by("pk").iterator(_GUIDS_AT_ONCE)
+        ordered = cards.order_by("pk").iterator(_GUIDS_AT_ONCE)
         with connection.cursor() as cursor:
-            while page := list(islice(found, _GUIDS_AT_ONCE)):
+            while page := list(islice(ordered, _GUIDS_AT_ONCE)):
                 cursor.execute(
-                    "UPDATE import_stage SET external_id = made.name"
-                    " FROM unnest(%s::bigint[], %s::text[], %s::text[]) AS made (topic_id, guid, name)"
-                    " WHERE import_stage.topic_id = made.topic_id AND import_stage.external_id = made.guid",
+                    "UPDATE import_stage SET external_id = card.name"
+                    " FROM unnest(%s::bigint[], %s::text[], %s::text[]) AS card (topic_id, guid, name)"
+                    " WHERE import_stage.topic_id = card.topic_id AND import_stage.external_id = card.guid",
                     [
                         [card.topic_id for card in page],
-                        [made_guid(card) for card in page],
+                        [own_guid(card) for card in page],
                         [name_of(card) for card in page],
                     ],
                 )

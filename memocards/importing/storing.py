@@ -110,7 +110,7 @@ def _staged(rows: Rows, topic: str | None, *, may_create: bool, on_read: Callabl
     report.new_topics = stage.unknown_topics()
     if report.new_topics and not may_create:
         raise UnknownTopics(report.new_topics)
-    stage.find_made_names(rows.format)
+    stage.find_exported_names(rows.format)
     stage.settle_repetitions()
     return report, stage
 
