@@ -459,6 +459,8 @@ class Review(models.Model):
     outcome = models.CharField(_("outcome"), max_length=5, choices=OutcomeName.choices)
     reviewed_at = models.DateTimeField(_("reviewed at"), help_text=_("When the learner did it, corrected."))
     claimed_at = models.DateTimeField(_("claimed at"), null=True, blank=True, help_text=_("As the client sent it."))
+    # The claimed time lay in the future, and another stands for it.
+    clamped = models.BooleanField(_("clamped"), default=False, db_default=False, editable=False)
     received_at = models.DateTimeField(_("received at"), db_default=Now(), editable=False)
     duration_ms = models.PositiveIntegerField(_("duration in ms"), null=True, blank=True)
     undone_at = models.DateTimeField(_("undone at"), null=True, blank=True)

@@ -15,7 +15,7 @@ from zoneinfo import ZoneInfo
 from django.utils import timezone
 
 from kit.scheduling import StudyClock
-from memocards.learning.rating import study_clock
+from memocards.learning.learners import study_clock
 from memocards.models import CardProgress, LearnerSettings, Review, SchedulerName, Topic
 
 _AT_ONCE: Final = 2_000

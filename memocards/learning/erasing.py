@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from kit.transactions import in_transaction
-from memocards.learning.rating import lock_learner
+from memocards.learning.learners import lock_learner
 from memocards.models import CardProgress, Review
 from publish.models import PublishedItem, Subscriber
 from publish.services import enqueue_tombstone_publish

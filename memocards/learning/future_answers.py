@@ -13,7 +13,7 @@ from django.utils import timezone
 
 from kit.transactions import in_transaction
 from memocards.learning.client_clock import TICK
-from memocards.learning.rating import lock_learner
+from memocards.learning.learners import lock_learner
 from memocards.learning.rescheduling import fold_rows, schedulers_of
 from memocards.models import CardProgress, Review
 from publish.services import enqueue_card_progress_publish
@@ -44,7 +44,7 @@ def bring_back(*, learner_id: int) -> Brought:
     now = timezone.now()
     answers = list(Review.objects.filter(learner_id=learner_id, reviewed_at__gt=now).order_by("reviewed_at", "id"))
     _date_back(answers, now)
-    Review.objects.bulk_update(answers, ["reviewed_at", "received_at"], batch_size=500)
+    Review.objects.bulk_update(answers, ["reviewed_at", "received_at", "clamped"], batch_size=500)
     touched = CardProgress.objects.filter(learner_id=learner_id, card_id__in={answer.card_id for answer in answers})
     rows = list(touched.order_by("pk").select_for_update(no_key=True))
     changed = fold_rows(learner_id, rows, schedulers_of(learner, {row.topic_id for row in rows}))
@@ -58,7 +58,6 @@ def _date_back(answers: Sequence[Review], now: datetime) -> None:
     for answer in reversed(answers):
         claimed = answer.claimed_at
         answer.reviewed_at = latest if claimed is None else min(claimed, latest)
-        # By this Rated.clamped knows whether the claim stands.
-        stands = claimed is None or answer.reviewed_at == claimed
-        answer.received_at = max(now, answer.reviewed_at + TICK) if stands else answer.reviewed_at
+        answer.clamped = claimed is not None and answer.reviewed_at != claimed
+        answer.received_at = min(answer.received_at, now)
         latest = answer.reviewed_at - TICK

@@ -1,20 +1,40 @@
-"""A learner's study settings: reading them, and changing them."""
+"""A learner's study settings: reading them, locking them, changing them, and the study days that follow."""
 
 from collections.abc import Mapping
 from typing import Any
 
+from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.utils.translation import gettext as _
 
+from kit.scheduling import StudyClock
 from kit.transactions import in_transaction
 from memocards.errors import Invalid
-from memocards.learning.rating import lock_learner
 from memocards.models import LearnerSettings
 
 
 def read_settings(learner_id: int) -> LearnerSettings:
     """The learner's settings, not locked. For one who has none yet, the defaults, which are not stored."""
     return LearnerSettings.objects.filter(learner_id=learner_id).first() or LearnerSettings(learner_id=learner_id)
+
+
+def lock_learner(learner_id: int) -> LearnerSettings:
+    """The learner's settings, locked until the transaction ends; made on first use."""
+    locked = LearnerSettings.objects.select_for_update(no_key=True).order_by("pk")
+    learner = locked.filter(learner_id=learner_id).first()
+    if learner is None:
+        LearnerSettings.objects.bulk_create([LearnerSettings(learner_id=learner_id)], ignore_conflicts=True)
+        learner = locked.get(learner_id=learner_id)
+    return learner
+
+
+def study_clock(learner: LearnerSettings) -> StudyClock:
+    """The learner's study days; the hub's settings stand in for what the learner has not set."""
+    hour = learner.rollover_hour
+    return StudyClock(
+        time_zone=learner.time_zone or settings.STUDY_TIME_ZONE,
+        rollover_hour=settings.DAY_ROLLOVER_HOUR if hour is None else hour,
+    )
 
 
 @in_transaction

@@ -15,7 +15,8 @@ from django.utils.translation import gettext as _
 
 from kit.scheduling import Outcome, Scheduler, fold
 from memocards.errors import CardDeleted, NotFound, WaitsForReview
-from memocards.learning.rating import answers_by_card, as_progress, scheduler_of, study_clock
+from memocards.learning.learners import study_clock
+from memocards.learning.progress import answers_by_card, as_progress, scheduler_of
 from memocards.models import CardProgress, LearnerSettings, MemoCard, OutcomeName, Review
 from memocards.published import CARD
 

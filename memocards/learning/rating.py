@@ -5,15 +5,13 @@ row, where it was made under the same settings; anything else folds again. The l
 first, so two devices of one learner take turns. One answer is a batch of one: the rules are written once.
 """
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
-from itertools import groupby
-from typing import Final, TypeAlias
+from typing import TypeAlias
 from uuid import UUID
 
-from django.conf import settings
 from django.db import IntegrityError
 from django.db.models import Q
 from django.utils import timezone
@@ -24,28 +22,24 @@ from kit.scheduling import (
     Outcome,
     Progress,
     Scheduler,
-    Settings,
-    StudyClock,
     fold,
-    scheduler_for,
 )
 from kit.transactions import in_transaction
 from memocards.errors import CardDeleted, DomainError, Invalid, NotFound, ReviewIdReused, WaitsForReview
 from memocards.learning import client_clock
-from memocards.learning.client_clock import TICK, Moment
+from memocards.learning.client_clock import Moment
+from memocards.learning.learners import lock_learner
+from memocards.learning.progress import (
+    answers_by_card,
+    as_progress,
+    fill_row,
+    lock_progress,
+    scheduler_of,
+    write_progress,
+)
 from memocards.models import CardProgress, LearnerSettings, MemoCard, Review, Topic
 from memocards.writing import share_rows
 from publish.services import enqueue_card_progress_publish, enqueue_tombstone_publish
-
-_FOLDED: Final = (
-    "last_outcome",
-    "last_reviewed_at",
-    "due_at",
-    "review_stage",
-    "review_count",
-    "lapse_count",
-    "scheduler_state",
-)
 
 
 class CardState(StrEnum):
@@ -57,8 +51,8 @@ class CardState(StrEnum):
 
 
 @dataclass(frozen=True)
-class Given:
-    """An answer as the client sent it. `reviewed_at`: when it was given, by the client's clock; None: now."""
+class SentAnswer:
+    """An answer as the client sent it. `reviewed_at`: when the learner gave it, by the client's clock; None: now."""
 
     card_id: int
     review_id: UUID
@@ -75,24 +69,19 @@ class Rated:
     repeated: bool
     card_state: CardState
 
-    @property
-    def clamped(self) -> bool:
-        """Whether the time that was claimed lay in the future, so that the time of receipt stands for it."""
-        return self.review.claimed_at is not None and self.review.reviewed_at == self.review.received_at
-
 
 Result: TypeAlias = Rated | DomainError
 
 
 @dataclass(frozen=True)
 class _Accepted:
-    given: Given
+    sent: SentAnswer
     moment: Moment
     card_state: CardState
 
     @property
     def answer(self) -> Answer:
-        return Answer(id=self.given.review_id, outcome=self.given.outcome, reviewed_at=self.moment.at)
+        return Answer(id=self.sent.review_id, outcome=self.sent.outcome, reviewed_at=self.moment.at)
 
 
 @dataclass(frozen=True)
@@ -120,15 +109,15 @@ def rate_card(
 
     Raises NotFound, Invalid, ReviewIdReused; CardDeleted and WaitsForReview unless the answer was given before.
     """
-    given = Given(card_id, review_id, outcome, reviewed_at, duration_ms)
-    [result] = rate_cards(learner_id=learner_id, answers=[given], client_now=client_now)
+    sent = SentAnswer(card_id, review_id, outcome, reviewed_at, duration_ms)
+    [result] = rate_cards(learner_id=learner_id, answers=[sent], client_now=client_now)
     if isinstance(result, DomainError):
         raise result
     return result
 
 
 @in_transaction
-def rate_cards(*, learner_id: int, answers: Sequence[Given], client_now: datetime | None = None) -> list[Result]:
+def rate_cards(*, learner_id: int, answers: Sequence[SentAnswer], client_now: datetime | None = None) -> list[Result]:
     """Store answers by the rules of rate_card(), in a constant number of statements.
 
     Returns, in their order, for each the stored review, or the error for which it was refused, which stops none of the
@@ -139,14 +128,14 @@ def rate_cards(*, learner_id: int, answers: Sequence[Given], client_now: datetim
     """
     learner = lock_learner(learner_id)
     now = timezone.now()
-    first: dict[UUID, Given] = {}
-    for given in answers:
-        first.setdefault(given.review_id, given)
+    first: dict[UUID, SentAnswer] = {}
+    for sent in answers:
+        first.setdefault(sent.review_id, sent)
     near = client_clock.neighbours(_claims(first.values()), client_now, now)
     # In one statement with those that are sent again, since every answer pays for it.
     rows = Review.objects.filter(Q(pk__in=list(first)) | Q(near.out_of_step, learner_id=learner_id))
     stored = {row.pk: row for row in rows.select_related("card")}
-    new = [given for key, given in first.items() if key not in stored]
+    new = [sent for key, sent in first.items() if key not in stored]
     results: dict[UUID, Result] = {}
     if new:
         own = [row for row in stored.values() if row.learner_id == learner_id]
@@ -155,10 +144,10 @@ def rate_cards(*, learner_id: int, answers: Sequence[Given], client_now: datetim
         moments = client_clock.moments(_claims(new), client_now, now, own)
         results = _store_answers(learner, new, moments, now)
     return [
-        _repeated(stored[given.review_id], learner_id, given)
-        if given.review_id in stored
-        else _result_within(results[given.review_id], first[given.review_id], given)
-        for given in answers
+        _repeated(stored[sent.review_id], learner_id, sent)
+        if sent.review_id in stored
+        else _result_within(results[sent.review_id], first[sent.review_id], sent)
+        for sent in answers
     ]
 
 
@@ -179,7 +168,7 @@ def undo_review(*, learner_id: int, card_id: int, review_id: UUID | None = None)
         raise NotFound(_("review to undo of card"), card_id)
     if review.undone_at is None:
         card = _shared_card(card_id)
-        progress = _locked_progress(learner_id, [card_id]).get(card_id)
+        progress = lock_progress(learner_id, [card_id]).get(card_id)
         review.undone_at = timezone.now()
         review.save(update_fields=["undone_at"])
         scheduler = scheduler_of(card.topic, learner)
@@ -195,126 +184,42 @@ def undo_review(*, learner_id: int, card_id: int, review_id: UUID | None = None)
     return review
 
 
-def lock_learner(learner_id: int) -> LearnerSettings:
-    """The learner's settings, locked until the transaction ends; made on first use."""
-    locked = LearnerSettings.objects.select_for_update(no_key=True).order_by("pk")
-    learner = locked.filter(learner_id=learner_id).first()
-    if learner is None:
-        LearnerSettings.objects.bulk_create([LearnerSettings(learner_id=learner_id)], ignore_conflicts=True)
-        learner = locked.get(learner_id=learner_id)
-    return learner
-
-
-def study_clock(learner: LearnerSettings) -> StudyClock:
-    """The learner's study days; the hub's settings stand in for what the learner has not set."""
-    hour = learner.rollover_hour
-    return StudyClock(
-        time_zone=learner.time_zone or settings.STUDY_TIME_ZONE,
-        rollover_hour=settings.DAY_ROLLOVER_HOUR if hour is None else hour,
-    )
-
-
-def scheduler_of(topic: Topic, learner: LearnerSettings) -> Scheduler:
-    """The topic's scheduler under this learner's settings."""
-    return scheduler_for(
-        topic.scheduler,
-        Settings(
-            clock=study_clock(learner),
-            ladder_days=settings.LADDER_DAYS,
-            desired_retention=learner.desired_retention,
-            exam_date=topic.exam_date,
-        ),
-    )
-
-
-def as_progress(row: CardProgress) -> Progress:
-    """A stored progress row as the schedulers read it."""
-    return Progress(
-        last_outcome=Outcome(row.last_outcome),
-        last_reviewed_at=row.last_reviewed_at,
-        due_at=row.due_at,
-        review_stage=row.review_stage,
-        review_count=row.review_count,
-        lapse_count=row.lapse_count,
-        scheduler_state=row.scheduler_state,
-    )
-
-
-def fill_row(row: CardProgress, after: Progress, *, topic_id: int, fold_key: str) -> CardProgress:
-    """The row, now saying `after`. It is not written yet."""
-    for name in _FOLDED:
-        setattr(row, name, getattr(after, name))
-    row.scheduler_state = dict(after.scheduler_state)
-    row.topic_id = topic_id
-    row.fold_key = fold_key
-    return row
-
-
-def write_progress(rows: Sequence[CardProgress]) -> None:
-    """Insert those of these rows that are new, and update the others: one statement for each sort.
-
-    Unsafe alone: the caller has locked the learner and the rows, and enqueues what it touched.
-    """
-    CardProgress.objects.bulk_create(
-        rows,
-        # An upsert for updates too: bulk_update writes a CASE for every value, and takes ten times as long.
-        update_conflicts=True,
-        unique_fields=["learner", "card"],
-        update_fields=["topic", *_FOLDED, "fold_key", "updated_at"],
-    )
-
-
-def answers_by_card(learner_id: int, card_ids: Collection[int]) -> Iterator[tuple[int, list[Answer]]]:
-    """The learner's answers that are not undone, oldest first, card by card in order of id; one card's are in memory at
-    a time. Cards without answers are left out."""
-    rows = Review.objects.filter(learner_id=learner_id, card_id__in=card_ids, undone_at__isnull=True)
-    answers = rows.order_by("card_id", "reviewed_at", "id").values_list("card_id", "id", "outcome", "reviewed_at")
-    for card_id, group in groupby(answers.iterator(), key=lambda row: row[0]):
-        yield card_id, [Answer(id=key, outcome=Outcome(outcome), reviewed_at=at) for _card, key, outcome, at in group]
-
-
 def _shared_card(card_id: int) -> MemoCard:
     for card in share_rows(MemoCard, [card_id]):
         return card
     raise NotFound(_("card"), card_id)
 
 
-def _locked_progress(learner_id: int, card_ids: Collection[int]) -> dict[int, CardProgress]:
-    """Card → the learner's progress with it, locked until the transaction ends."""
-    rows = CardProgress.objects.select_for_update(no_key=True).order_by("pk")
-    return {row.card_id: row for row in rows.filter(learner_id=learner_id, card_id__in=card_ids)}
-
-
-def _claims(answers: Iterable[Given]) -> client_clock.Claims:
-    return {given.review_id: given.reviewed_at for given in answers}
+def _claims(answers: Iterable[SentAnswer]) -> client_clock.Claims:
+    return {sent.review_id: sent.reviewed_at for sent in answers}
 
 
 def _store_answers(
-    learner: LearnerSettings, new: Sequence[Given], moments: Mapping[UUID, Moment | Invalid], now: datetime
+    learner: LearnerSettings, new: Sequence[SentAnswer], moments: Mapping[UUID, Moment | Invalid], now: datetime
 ) -> dict[UUID, Result]:
     """Judge answers under ids that are not in use, and store those that may be. The result of each, by its id."""
-    cards = {card.pk: card for card in share_rows(MemoCard, {given.card_id for given in new})}
+    cards = {card.pk: card for card in share_rows(MemoCard, {sent.card_id for sent in new})}
     results: dict[UUID, Result] = {}
     accepted: list[_Accepted] = []
-    for given in new:
+    for sent in new:
         try:
-            accepted.append(_accept(given, moments[given.review_id], cards))
+            accepted.append(_accept(sent, moments[sent.review_id], cards))
         except DomainError as refusal:
-            results[given.review_id] = refusal
+            results[sent.review_id] = refusal
     if accepted:
         reviews = _write_answers(learner, accepted, cards, now)
         for item in accepted:
-            review = reviews[item.given.review_id]
+            review = reviews[item.sent.review_id]
             results[review.pk] = Rated(review=review, repeated=False, card_state=item.card_state)
     return results
 
 
-def _accept(given: Given, moment: Moment | Invalid, cards: Mapping[int, MemoCard]) -> _Accepted:
+def _accept(sent: SentAnswer, moment: Moment | Invalid, cards: Mapping[int, MemoCard]) -> _Accepted:
     if isinstance(moment, Invalid):
         raise moment
-    if given.card_id not in cards:
-        raise NotFound(_("card"), given.card_id)
-    return _Accepted(given, moment, _state_at(cards[given.card_id], moment.at))
+    if sent.card_id not in cards:
+        raise NotFound(_("card"), sent.card_id)
+    return _Accepted(sent, moment, _state_at(cards[sent.card_id], moment.at))
 
 
 def _write_answers(
@@ -322,11 +227,11 @@ def _write_answers(
 ) -> dict[UUID, Review]:
     """Write reviews and progress, and enqueue the progress. Unsafe alone: learner and cards are locked."""
     by_card: dict[int, list[_Accepted]] = {}
-    for item in sorted(accepted, key=lambda item: (item.moment.at, item.given.review_id)):
-        by_card.setdefault(item.given.card_id, []).append(item)
+    for item in sorted(accepted, key=lambda item: (item.moment.at, item.sent.review_id)):
+        by_card.setdefault(item.sent.card_id, []).append(item)
     topics = Topic.objects.in_bulk({cards[card_id].topic_id for card_id in by_card})
     schedulers = {key: scheduler_of(topic, learner) for key, topic in topics.items()}
-    rows = _locked_progress(learner.learner_id, by_card)
+    rows = lock_progress(learner.learner_id, by_card)
     late = {
         card_id: _count_late(rows.get(card_id), items, schedulers[cards[card_id].topic_id])
         for card_id, items in by_card.items()
@@ -340,7 +245,7 @@ def _write_answers(
         row = rows.get(card_id)
         steps = _steps(row, items, scheduler, late=late[card_id], earlier=earlier.get(card_id, []))
         for item, step in zip(items, steps, strict=True):
-            reviews[item.given.review_id] = _review(learner.learner_id, item, step, now)
+            reviews[item.sent.review_id] = _review(learner.learner_id, item, step, now)
         row = row or CardProgress(learner_id=learner.learner_id, card_id=card_id)
         changed.append(
             fill_row(row, steps[-1].after, topic_id=cards[card_id].topic_id, fold_key=scheduler.fold_key),
@@ -368,7 +273,7 @@ def _steps(
     earlier: Sequence[Answer],
 ) -> list[_Step]:
     """What each of a card's answers, oldest first, finds and leaves; the first `late` ones by one fold."""
-    card_id = items[0].given.card_id
+    card_id = items[0].sent.card_id
     progress = None if row is None else as_progress(row)
     steps: list[_Step] = []
     if late:
@@ -384,22 +289,17 @@ def _steps(
 
 
 def _review(learner_id: int, item: _Accepted, step: _Step, now: datetime) -> Review:
-    given, moment = item.given, item.moment
-    received_at = now
-    if moment.clamped:
-        # By this Rated.clamped knows it again, so no other claim may be the same.
-        received_at = moment.at
-    elif given.reviewed_at is not None:
-        received_at = max(now, moment.at + TICK)
+    sent, moment = item.sent, item.moment
     return Review(
-        id=given.review_id,
+        id=sent.review_id,
         learner_id=learner_id,
-        card_id=given.card_id,
-        outcome=given.outcome,
+        card_id=sent.card_id,
+        outcome=sent.outcome,
         reviewed_at=moment.at,
-        claimed_at=given.reviewed_at,
-        duration_ms=given.duration_ms,
-        received_at=received_at,
+        claimed_at=sent.reviewed_at,
+        duration_ms=sent.duration_ms,
+        clamped=moment.clamped,
+        received_at=now,
         stage_before=None if step.before is None else step.before.review_stage,
         due_before=None if step.before is None else step.before.due_at,
         stage_after=step.after.review_stage,
@@ -432,18 +332,18 @@ def _present_state(card: MemoCard) -> CardState:
     return CardState.WAITING if card.needs_review else CardState.LIVE
 
 
-def _repeated(stored: Review, learner_id: int, given: Given) -> Result:
+def _repeated(stored: Review, learner_id: int, sent: SentAnswer) -> Result:
     """The stored answer again, if the body is the same. Another's is refused in words that show nothing of it."""
-    body = (learner_id, given.card_id, str(given.outcome), given.reviewed_at, given.duration_ms)
+    body = (learner_id, sent.card_id, str(sent.outcome), sent.reviewed_at, sent.duration_ms)
     if body != (stored.learner_id, stored.card_id, stored.outcome, stored.claimed_at, stored.duration_ms):
         return ReviewIdReused()
     return Rated(review=stored, repeated=True, card_state=_present_state(stored.card))
 
 
-def _result_within(result: Result, first: Given, given: Given) -> Result:
+def _result_within(result: Result, first: SentAnswer, sent: SentAnswer) -> Result:
     """The result of an answer whose id `first` bears, maybe for the second time in one request."""
-    if given is first:
+    if sent is first:
         return result
-    if given != first:
+    if sent != first:
         return ReviewIdReused()
     return replace(result, repeated=True) if isinstance(result, Rated) else result

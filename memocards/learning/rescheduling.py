@@ -11,7 +11,8 @@ from django.db.models import Count, Q
 
 from kit.scheduling import Scheduler, fold
 from kit.transactions import in_transaction
-from memocards.learning.rating import answers_by_card, as_progress, fill_row, lock_learner, scheduler_of, write_progress
+from memocards.learning.learners import lock_learner
+from memocards.learning.progress import answers_by_card, as_progress, fill_row, scheduler_of, write_progress
 from memocards.models import CardProgress, LearnerSettings, Topic
 from publish.services import enqueue_card_progress_publish
 

@@ -14,8 +14,8 @@ from django.contrib.postgres.fields import ArrayField
 from django.db.models import Count, DateTimeField, F, Func, IntegerField, Q, Value
 
 from kit.scheduling import StudyClock
+from memocards.learning.learners import study_clock
 from memocards.learning.queue import new_cards_between
-from memocards.learning.rating import study_clock
 from memocards.models import LearnerSettings, MemoCard, OutcomeName, Review
 from memocards.published import CARD
 

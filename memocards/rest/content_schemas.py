@@ -358,7 +358,7 @@ class RatedOut(Schema):
             review_stage=review.stage_after,
             due_at=review.due_after,
             repeated=rated.repeated,
-            clamped=rated.clamped,
+            clamped=rated.review.clamped,
             card_state=rated.card_state,
         )
 

@@ -91,7 +91,7 @@ def send_reviews(request: HttpRequest, body: ReviewsIn) -> ReviewsOut:
     """
     results = rating.rate_cards(
         learner_id=learner_of(request),
-        answers=[review.given() for review in body.reviews],
+        answers=[review.sent() for review in body.reviews],
         client_now=body.client_now,
     )
     return ReviewsOut(

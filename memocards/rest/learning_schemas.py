@@ -10,9 +10,10 @@ from pydantic import AfterValidator, Field, StringConstraints
 
 from kit.problems.rest import Problem
 from kit.scheduling import Outcome
+from memocards.learning.learners import study_clock
 from memocards.learning.leeches import is_leech
 from memocards.learning.queue import Queue, StudyCard, StudyCardDetail, StudyState
-from memocards.learning.rating import Given, study_clock
+from memocards.learning.rating import SentAnswer
 from memocards.learning.statistics import Retention, Statistics
 from memocards.models import CardProgress, LearnerSettings, MemoCard
 from memocards.rest.content_schemas import Id, MomentText, OutcomeText, RatedOut, Strict, UuidText
@@ -222,8 +223,8 @@ class ReviewIn(Strict):
     )
     duration_ms: Annotated[int, Field(ge=0, le=2**31 - 1)] | None = Field(None, examples=[4200])
 
-    def given(self) -> Given:
-        return Given(self.card_id, self.review_id, self.outcome, self.reviewed_at, self.duration_ms)
+    def sent(self) -> SentAnswer:
+        return SentAnswer(self.card_id, self.review_id, self.outcome, self.reviewed_at, self.duration_ms)
 
 
 class ReviewsIn(Strict):

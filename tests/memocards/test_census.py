@@ -31,7 +31,7 @@ from memocards.explaining import requesting
 from memocards.importing.reading import read
 from memocards.importing.storing import store
 from memocards.learning import erasing, future_answers, rating, rescheduling
-from memocards.learning.rating import Given
+from memocards.learning.rating import SentAnswer
 from memocards.models import MemoCard, Question, Review, Topic
 from tests.factories import MemoCardFactory, QuestionFactory, TopicFactory, UserFactory
 from tests.memocards.editors import reviewer
@@ -53,13 +53,8 @@ OTHERS = {
     "memocards.content.topics.require_open_topics",
     "memocards.content.topics.lock_with_topic",
     "memocards.content.cards.change_of_tags",
-    "memocards.learning.rating.lock_learner",
-    "memocards.learning.rating.study_clock",
-    "memocards.learning.rating.scheduler_of",
-    "memocards.learning.rating.as_progress",
-    "memocards.learning.rating.fill_row",
-    "memocards.learning.rating.write_progress",
-    "memocards.learning.rating.answers_by_card",
+    "memocards.learning.learners.lock_learner",
+    "memocards.learning.learners.study_clock",
     "memocards.learning.rescheduling.outdated",
     "memocards.learning.rescheduling.schedulers_of",
     "memocards.learning.rescheduling.fold_rows",
@@ -138,7 +133,7 @@ def second_answer() -> Run:
 
 def answers_made_offline() -> Run:
     learner, key = rated()
-    given = [Given(key, uuid.uuid4(), GOOD), Given(card().pk, uuid.uuid4(), GOOD)]
+    given = [SentAnswer(key, uuid.uuid4(), GOOD), SentAnswer(card().pk, uuid.uuid4(), GOOD)]
     return lambda: rating.rate_cards(learner_id=learner, answers=given)
 
 

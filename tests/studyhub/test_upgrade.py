@@ -4,7 +4,7 @@ import hashlib
 import json
 import uuid
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import Any
 
@@ -14,6 +14,7 @@ from django.db import connection
 from django.db.migrations.executor import MigrationExecutor
 from psycopg import sql
 
+from memocards.models import Review
 from publish import feed, relay, subscribers
 from publish.kinds import CATALOGUE
 from publish.verify import compare
@@ -162,6 +163,25 @@ def test_every_row_of_a_hub_of_the_first_release_is_there_after_the_upgrade(firs
         assert cursor.fetchall() == [(page.hub, former.epoch)]
     drifting = {kind.name: sum(len(page.drift) for page in compare(kind)) for kind in CATALOGUE.values()}
     assert drifting["card_progress"] == 1, "what the first release had not enqueued is found, not lost"
+
+
+def test_a_review_of_the_first_release_says_itself_whether_it_was_clamped(first_release: Any) -> None:
+    """It was clamped where the time of receipt stood for the time that was claimed."""
+    former = _fill(first_release)
+    later = MOMENT + timedelta(days=1)
+    expected = {}
+    for claimed_at, reviewed_at, received_at, clamped in (
+        (later, MOMENT, MOMENT, True),
+        (MOMENT, MOMENT, later, False),
+        (None, MOMENT, MOMENT, False),
+    ):
+        review = first_release.get_model("memocards.Review").objects.create(
+            learner=former.user, card=former.progress.card, outcome="good", stage_after=0,
+            claimed_at=claimed_at, reviewed_at=reviewed_at, received_at=received_at,
+        )  # fmt: skip
+        expected[review.pk] = clamped
+    call_command("migrate", verbosity=0, interactive=False)
+    assert dict(Review.objects.filter(pk__in=expected).values_list("pk", "clamped")) == expected
 
 
 def test_the_upgrade_asks_for_no_further_migration(first_release: Any) -> None:

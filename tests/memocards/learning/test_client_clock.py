@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from kit.scheduling import Outcome
 from memocards.learning import rating
 from memocards.learning.client_clock import LINE, ONE_DEVICE, Moment, moments
-from memocards.learning.rating import Given
+from memocards.learning.rating import SentAnswer
 from memocards.models import Review
 from tests.factories import LearnerSettingsFactory, MemoCardFactory, UserFactory
 
@@ -187,8 +187,8 @@ def test_the_hub_stores_answers_in_their_order_whichever_request_comes_first(
     LearnerSettingsFactory.create(learner=learner)
     start = timezone.now() - timedelta(minutes=10)
     answered = [start + number * 20 * SECOND for number in range(5)]
-    answers = [Given(card.pk, uuid4(), Outcome.GOOD, at + error) for at in answered]
-    requests: Mapping[int, list[Given]] = {
+    answers = [SentAnswer(card.pk, uuid4(), Outcome.GOOD, at + error) for at in answered]
+    requests: Mapping[int, list[SentAnswer]] = {
         # A batch that brings again what came before, in no order.
         number: [answers[number], *([answers[other] for other in order[:place]] if together else [])]
         for place, number in enumerate(order)

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from kit.scheduling import Outcome, StudyClock
 from memocards.errors import CardDeleted, NotFound, WaitsForReview
+from memocards.learning import learners, leeches, progress, queue, rating, statistics
 from memocards.learning import learners as study_settings
-from memocards.learning import leeches, queue, rating, statistics
 from memocards.learning.queue import StudyState
 from memocards.models import CardProgress, LearnerSettings, MemoCard, Review
 from tests.factories import (
@@ -342,7 +342,7 @@ def test_what_a_card_promises_is_what_a_rating_does(learner: User, scheduler: st
     LearnerSettings.objects.update_or_create(learner=learner, defaults={"time_zone": "Asia/Seoul"})
     settings_now = study_settings.read_settings(learner.pk)
     promised = queue.study_card(settings_now, card.pk, now=datetime.now(UTC)).next
-    clock = rating.study_clock(settings_now)
+    clock = learners.study_clock(settings_now)
     for outcome in Outcome:
         with transaction.atomic():
             rated = rating.rate_card(
@@ -479,7 +479,7 @@ def test_a_learner_pays_for_their_own_rows_and_for_nobody_elses(crowd: User) -> 
         queue.unseen_cards(crowd.pk, after_id=0, limit=100)
         queue.study_card(mine, found.cards[0].card.pk, now=NOW)
         assert statistics.statistics_of(mine, now=NOW).streak > 10
-        list(rating.answers_by_card(crowd.pk, [entry.card.pk for entry in found.cards]))
+        list(progress.answers_by_card(crowd.pk, [entry.card.pk for entry in found.cards]))
     own = {"memocards_cardprogress": OWN_PROGRESS, "memocards_review": OWN_REVIEWS}
     looked_at = 0
     for query in context.captured_queries:

@@ -77,7 +77,7 @@ def test_a_first_answer_makes_progress_and_publishes_it_to_its_learner_alone(
     review = Review.objects.get()
     assert (review.stage_before, review.due_before) == (None, None)
     assert (review.stage_after, review.due_after, review.duration_ms) == (stage, row.due_at, 1500)
-    assert (rated.repeated, rated.clamped, rated.card_state) == (False, False, CardState.LIVE)
+    assert (rated.repeated, rated.review.clamped, rated.card_state) == (False, False, CardState.LIVE)
 
 
 def test_due_good_climbs_and_again_falls_back(learner: User, card: MemoCard) -> None:
@@ -192,21 +192,21 @@ def test_a_wrong_clock_is_corrected_by_what_it_says_now(learner: User, card: Mem
     rated = rate(learner, card, reviewed_at=at + wrong, client_now=timezone.now() + wrong)
     assert abs(rated.review.reviewed_at - at) < timedelta(seconds=5)
     assert rated.review.claimed_at == at + wrong
-    assert not rated.clamped
+    assert not rated.review.clamped
 
 
 def test_a_claim_from_the_future_counts_as_now(learner: User, card: MemoCard) -> None:
     before = timezone.now()
     rated = rate(learner, card, reviewed_at=days_ago(-30), review_id=(key := uuid.uuid4()))
     assert before <= rated.review.reviewed_at <= timezone.now()
-    assert rated.clamped
+    assert rated.review.clamped
     review = Review.objects.get()
-    assert rate(learner, card, reviewed_at=review.claimed_at, review_id=key).clamped
+    assert rate(learner, card, reviewed_at=review.claimed_at, review_id=key).review.clamped
 
 
 def test_a_claim_of_this_very_moment_is_not_called_clamped(learner: User, card: MemoCard) -> None:
     now = timezone.now()
-    assert not rate(learner, card, reviewed_at=now, client_now=now).clamped
+    assert not rate(learner, card, reviewed_at=now, client_now=now).review.clamped
 
 
 @pytest.mark.parametrize(

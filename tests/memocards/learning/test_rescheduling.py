@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from kit.scheduling import Answer, Outcome, Progress, fold
 from memocards.content import topics
 from memocards.content.editors import SYSTEM
-from memocards.learning import rating
+from memocards.learning import learners, progress, rating
 from memocards.learning.rescheduling import outdated, reschedule_page
 from memocards.models import CardProgress, LearnerSettings, MemoCard, Review, Topic
 from publish.models import PublishOutbox
@@ -49,7 +49,7 @@ def studied(learner: User, topic: Topic, cards: int = 1, answers: int = 3) -> li
     rating.rate_cards(
         learner_id=learner.pk,
         answers=[
-            rating.Given(key, ReviewFactory.build().pk, Outcome.GOOD, now - 4 * number * DAY)
+            rating.SentAnswer(key, ReviewFactory.build().pk, Outcome.GOOD, now - 4 * number * DAY)
             for key in keys
             for number in range(1, answers + 1)
         ],
@@ -61,7 +61,7 @@ def studied(learner: User, topic: Topic, cards: int = 1, answers: int = 3) -> li
 def expected(row: CardProgress) -> Progress | None:
     """The fold of all that counts, as of now."""
     learner = LearnerSettings.objects.filter(learner_id=row.learner_id).first()
-    scheduler = rating.scheduler_of(row.card.topic, learner or LearnerSettings(learner_id=row.learner_id))
+    scheduler = progress.scheduler_of(row.card.topic, learner or LearnerSettings(learner_id=row.learner_id))
     reviews = Review.objects.filter(learner_id=row.learner_id, card_id=row.card_id, undone_at=None)
     answers = [Answer(review.pk, Outcome(review.outcome), review.reviewed_at) for review in reviews]
     return fold(answers, scheduler, card_id=row.card_id)
@@ -90,9 +90,9 @@ def test_a_topic_of_another_scheduler_or_exam_is_folded_again_and_published(
     topics.update_topic(topic_id=topic.pk, changes=changes, editor=SYSTEM)
     forget()
     assert outdated() == {learner.pk: 5}
-    before = {row.pk: rating.as_progress(row) for row in rows}
+    before = {row.pk: progress.as_progress(row) for row in rows}
     said = run()
-    after = {row.pk: rating.as_progress(row) for row in CardProgress.objects.all()}
+    after = {row.pk: progress.as_progress(row) for row in CardProgress.objects.all()}
     assert after == {row.pk: expected(row) for row in rows}
     changed = {key for key in after if after[key] != before[key]}
     assert changed
@@ -112,7 +112,7 @@ def test_a_learner_who_moves_is_folded_again_and_others_are_not(learner: User) -
     for row in mine:
         due_before = row.due_at
         row.refresh_from_db()
-        assert rating.as_progress(row) == expected(row)
+        assert progress.as_progress(row) == expected(row)
         assert row.due_at != due_before
     for row in others:
         assert CardProgress.objects.get(pk=row.pk).updated_at == row.updated_at
@@ -134,7 +134,7 @@ def test_answers_that_were_taken_back_do_not_count(learner: User) -> None:
     run()
     row.refresh_from_db()
     assert row.review_count == 2
-    assert rating.as_progress(row) == expected(row)
+    assert progress.as_progress(row) == expected(row)
 
 
 def test_progress_that_no_answer_explains_is_left_alone(learner: User) -> None:
@@ -150,7 +150,7 @@ def test_what_is_hidden_is_folded_too_since_it_may_come_back(learner: User) -> N
     MemoCard.objects.update(deleted_at=datetime.now(UTC))
     run()
     row.refresh_from_db()
-    assert rating.as_progress(row) == expected(row)
+    assert progress.as_progress(row) == expected(row)
     assert row.fold_key.startswith("fsrs/")
 
 
@@ -162,7 +162,7 @@ def test_page_by_page_gives_the_same(learner: User, page_size: str) -> None:
     assert run("--page-size", page_size).startswith("9 rows were outdated")
     for row in rows:
         row.refresh_from_db()
-        assert rating.as_progress(row) == expected(row)
+        assert progress.as_progress(row) == expected(row)
 
 
 def test_only_the_topics_and_the_learner_that_were_named(learner: User) -> None:
@@ -196,7 +196,7 @@ def test_a_rating_goes_on_from_what_was_rescheduled(learner: User) -> None:
         learner_id=learner.pk, card_id=row.card_id, review_id=ReviewFactory.build().pk, outcome=Outcome.HARD
     )
     row.refresh_from_db()
-    assert rating.as_progress(row) == expected(row)
+    assert progress.as_progress(row) == expected(row)
 
 
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -224,7 +224,7 @@ def test_rescheduling_is_the_fold_under_the_settings_of_now(
     with transaction.atomic():
         learner, topic = UserFactory.create(), TopicFactory.create(scheduler=before)
         answers = [
-            rating.Given(key, UUID(int=(key << 64) + number), outcome, now - days * DAY)
+            rating.SentAnswer(key, UUID(int=(key << 64) + number), outcome, now - days * DAY)
             for history in histories
             for key in [MemoCardFactory.create(topic=topic).pk]
             for number, (days, outcome) in enumerate(history)
@@ -236,7 +236,7 @@ def test_rescheduling_is_the_fold_under_the_settings_of_now(
         while outdated():
             reschedule_page(learner_id=learner.pk, limit=2)
         for row in CardProgress.objects.all():
-            assert rating.as_progress(row) == expected(row)
+            assert progress.as_progress(row) == expected(row)
         assert told() == progress_told()
         transaction.set_rollback(True)
 
@@ -258,7 +258,7 @@ def test_sigterm_finishes_the_page() -> None:
     studied(learner, TopicFactory.create(), cards=5)
     Topic.objects.update(scheduler="fsrs")
     with transaction.atomic():
-        rating.lock_learner(learner.pk)
+        learners.lock_learner(learner.pk)
         process = subprocess.Popen(
             [sys.executable, "manage.py", "reschedule", "--page-size", "2"],
             cwd=hub.BASE_DIR,

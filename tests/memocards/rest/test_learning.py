@@ -16,9 +16,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from kit.scheduling import Answer, Outcome, fold
-from memocards.learning import rating
+from memocards.learning import progress, rating
 from memocards.learning.learners import read_settings
-from memocards.learning.rating import Given, Rated
+from memocards.learning.rating import Rated, SentAnswer
 from memocards.models import CardProgress, LearnerSettings, MemoCard, Review, Topic
 from publish.models import PublishOutbox
 from studyhub.api import api
@@ -474,8 +474,8 @@ def test_the_number_of_statements_does_not_depend_on_the_number_of_items(
     LearnerSettingsFactory.create(learner=learner)
     cards = [MemoCardFactory.create().pk for _ in range(20)]
 
-    def batch(*ago: int) -> list[Given]:
-        return [Given(key, uuid4(), Outcome.GOOD, now - days * DAY) for key in cards for days in ago]
+    def batch(*ago: int) -> list[SentAnswer]:
+        return [SentAnswer(key, uuid4(), Outcome.GOOD, now - days * DAY) for key in cards for days in ago]
 
     # learner, known ids, cards, topics, progress, reviews, progress, outbox
     with django_assert_num_queries(8):
@@ -517,7 +517,7 @@ def test_a_batch_leaves_what_its_answers_would_leave_one_by_one(
         for number, batch in enumerate(batches):
             # Ids that settle ties alike for both, and against the order in which the batches come.
             answers = [
-                Given(cards[card], UUID(int=((9 - number) << 64) + place), outcome, now - timedelta(minutes=ago))
+                SentAnswer(cards[card], UUID(int=((9 - number) << 64) + place), outcome, now - timedelta(minutes=ago))
                 for place, (card, ago, outcome) in enumerate(batch)
             ]
             results = rating.rate_cards(learner_id=at_once.pk, answers=answers)
@@ -538,7 +538,7 @@ def test_a_batch_leaves_what_its_answers_would_leave_one_by_one(
         assert progress_of(at_once) == progress_of(one_by_one)
         assert told() == {key: payload for key, payload in truth().items() if key[0] == "card_progress"}
         for row in CardProgress.objects.filter(learner=at_once):
-            assert rating.as_progress(row) == folded(row)
+            assert progress.as_progress(row) == folded(row)
         transaction.set_rollback(True)
 
 
@@ -551,7 +551,7 @@ def test_a_batch_in_order_is_folded_where_the_scheduler_has_changed(learner: Use
     post(learner, item(card.pk, now - 2 * DAY), item(card.pk, now - DAY, "hard"))
     row = CardProgress.objects.get()
     assert row.fold_key.startswith(f"{after}/")
-    assert rating.as_progress(row) == folded(row)
+    assert progress.as_progress(row) == folded(row)
     assert row.review_count == 4
 
 
@@ -565,10 +565,10 @@ def progress_of(learner: User) -> list[dict[str, Any]]:
 
 def folded(row: CardProgress) -> Any:
     learner = LearnerSettings.objects.get(learner_id=row.learner_id)
-    scheduler = rating.scheduler_of(row.card.topic, learner)
+    scheduler = progress.scheduler_of(row.card.topic, learner)
     if row.fold_key != scheduler.fold_key:
         # Nothing came after the settings changed.
-        return rating.as_progress(row)
+        return progress.as_progress(row)
     reviews = Review.objects.filter(learner_id=row.learner_id, card_id=row.card_id, undone_at=None)
     answers = [Answer(review.pk, Outcome(review.outcome), review.reviewed_at) for review in reviews]
     return fold(answers, scheduler, card_id=row.card_id)
@@ -580,7 +580,7 @@ def test_two_devices_send_the_same_batch_at_once(in_thread: Callable[..., Future
     learner = UserFactory.create()
     LearnerSettingsFactory.create(learner=learner)
     now = datetime.now(UTC)
-    answers = [Given(MemoCardFactory.create().pk, uuid4(), Outcome.GOOD, now - DAY) for _ in range(5)]
+    answers = [SentAnswer(MemoCardFactory.create().pk, uuid4(), Outcome.GOOD, now - DAY) for _ in range(5)]
 
     def rate() -> list[rating.Result]:
         return rating.rate_cards(learner_id=learner.pk, answers=answers)
