@@ -8,7 +8,8 @@ from typing import Final
 from django.utils.translation import gettext as _
 
 from memocards.errors import DomainError
-from memocards.importing.formats.archives import MEBIBYTE
+
+MEBIBYTE: Final = 1024 * 1024
 
 
 @dataclass(frozen=True)

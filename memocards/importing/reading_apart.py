@@ -21,7 +21,6 @@ from django.utils.translation import get_language
 from django.utils.translation import gettext as _
 
 from memocards.importing.limits import Limit, LimitReached, Limits
-from memocards.importing.reading import Format
 from memocards.importing.refusals import UnreadableFile
 from memocards.importing.reports import printable
 from memocards.importing.rows import RowKind
@@ -40,7 +39,7 @@ def read_apart(
     limits: Limits,
     kind: RowKind,
     name: str,
-    format: Format | str | None = None,
+    format: str | None = None,
     encoding: str | None = None,
     html: bool = False,
     on_read: Callable[[int], None] = lambda rows: None,

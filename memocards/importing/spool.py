@@ -9,7 +9,8 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, BinaryIO, Final, Protocol
 
-from memocards.importing.reading import Format
+from memocards.importing.formats.format import Format
+from memocards.importing.formats.table import format_named
 from memocards.importing.rows import BadRow, CardRow, Item, QuestionRow, RowKind, Skipped
 
 _TYPES: Final[Mapping[str, Any]] = {made.__name__: made for made in (CardRow, QuestionRow, BadRow, Skipped)}
@@ -42,7 +43,7 @@ class Spool:
     def opened(cls, path: Path, count: int) -> "Spool":
         with path.open("rb") as file:
             name, kind, format = json.loads(file.readline())
-        return cls(path, name, RowKind(kind), Format(format), count)
+        return cls(path, name, RowKind(kind), format_named(format), count)
 
     def __iter__(self) -> Iterator[Item]:
         with self.path.open("rb") as file:
@@ -57,7 +58,7 @@ class SpoolWriter:
 
     def __init__(self, file: BinaryIO, name: str, kind: RowKind, format: Format) -> None:
         self._file, self.size = file, 0
-        self._line([name, kind, format])
+        self._line([name, kind, format.name])
 
     def add(self, item: Item) -> None:
         made = type(item)

@@ -12,7 +12,7 @@ from django.utils.translation import gettext as _
 from psycopg import sql
 
 from memocards.exchange.names import NAME_PATTERN, NAME_SQL, name_of
-from memocards.importing.reading import Format
+from memocards.importing.formats.format import Format
 from memocards.importing.refusals import TopicMissing
 from memocards.importing.reports import Report
 from memocards.importing.rows import BadRow, Row, Skipped
@@ -97,7 +97,7 @@ class Stage:
 
     def find_exported_names(self, format: Format) -> None:
         """Find out whether rows come under names that an export of this hub may have made."""
-        if format in {Format.ANKI, Format.ANKI_TEXT}:
+        if format.has_guids:
             self._name_by_guids()
         with connection.cursor() as cursor:
             cursor.execute("SELECT EXISTS (SELECT FROM import_stage WHERE external_id ~ %s)", [NAME_PATTERN])

@@ -10,9 +10,10 @@ from django.core.management.base import BaseCommand, CommandError
 from kit.progress import Progress
 from memocards.content.editors import SYSTEM, Editor
 from memocards.errors import DomainError
-from memocards.importing.formats.archives import MEBIBYTE
+from memocards.importing.formats.archives import ARCHIVE_START
 from memocards.importing.formats.decoding import known_encoding
-from memocards.importing.limits import LimitReached, Limits
+from memocards.importing.formats.table import formats_of
+from memocards.importing.limits import MEBIBYTE, LimitReached, Limits
 from memocards.importing.reading_apart import read_apart
 from memocards.importing.refusals import BadRows, TopicMissing, UnknownTopics
 from memocards.importing.reports import Report
@@ -39,11 +40,15 @@ _MOST_SHOWN = 50
 _MOST_NAMED = 10
 
 
+def extensions_of(kind: RowKind) -> str:
+    """The extensions of all files that hold rows of this kind, for a command's help."""
+    return ", ".join(extension for format in formats_of(kind) for extension in format.extensions)
+
+
 class ImportCommand(BaseCommand):
     """Reads a file of one kind and stores it, with a progress bar. See store()."""
 
     kind: ClassVar[RowKind]
-    formats: ClassVar[list[str]]
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("file", type=Path, metavar="FILE")
@@ -55,7 +60,11 @@ class ImportCommand(BaseCommand):
             dest="create_topics",
             help="create the topics that are missing, instead of refusing the file",
         )
-        parser.add_argument("--format", choices=self.formats, help="instead of guessing by content and extension")
+        parser.add_argument(
+            "--format",
+            choices=[format.name for format in formats_of(self.kind)],
+            help="instead of guessing by content and extension",
+        )
         parser.add_argument(
             "--encoding", type=known_encoding, metavar="NAME", help="of a text without a byte order mark (utf-8)"
         )
@@ -169,7 +178,7 @@ def _about_rows(path: Path) -> int | None:
     """For a progress bar: the lines of a text. None for an archive, or where there is nothing to count."""
     try:
         with path.open("rb") as file:
-            if file.read(2) == b"PK":
+            if file.read(len(ARCHIVE_START)) == ARCHIVE_START:
                 return None
             return sum(chunk.count(b"\n") for chunk in iter(lambda: file.read(_COUNTED), b""))
     except OSError:

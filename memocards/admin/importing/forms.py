@@ -7,12 +7,11 @@ from typing import Any, Final
 from django import forms
 from django.core.files.uploadedfile import UploadedFile
 from django.template.defaultfilters import filesizeformat
-from django.utils.functional import Promise
 from django.utils.translation import get_language
 from django.utils.translation import gettext as now
 from django.utils.translation import gettext_lazy as _
 
-from memocards.importing.reading import Format
+from memocards.importing.formats.table import formats_of
 from memocards.importing.rows import RowKind
 from memocards.models import Topic
 from memocards.states import LIVE
@@ -30,18 +29,6 @@ ENCODINGS: Final = [
     ("utf-16", "UTF-16"),
 ]
 _ANY_FORMAT: Final = ("", _("By its content"))
-_TABLES: Final[list[tuple[str, str | Promise]]] = [
-    (Format.CSV, "CSV"),
-    (Format.TSV, "TSV"),
-    (Format.XLSX, _("Excel (XLSX)")),
-    (Format.JSONL, _("JSON Lines")),
-]
-_ANKI: Final[list[tuple[str, str | Promise]]] = [
-    (Format.ANKI, _("Anki package")),
-    (Format.ANKI_TEXT, _("Anki text")),
-]
-_TABLE_FILES: Final = ".csv,.tsv,.tab,.xlsx,.jsonl,.ndjson"
-_ANKI_FILES: Final = ".apkg,.colpkg,.txt"
 _COMMANDS: Final = {RowKind.CARD: "import_cards", RowKind.QUESTION: "import_questions"}
 _HINTS: Final = {
     RowKind.CARD: _(
@@ -112,12 +99,12 @@ class FileForm(forms.Form):
     def __init__(self, *args: Any, kind: RowKind, user: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._kind, self._user = kind, user
-        anki = kind is RowKind.CARD
-        formats: Any = self.fields["format"]
-        formats.choices = [_ANY_FORMAT, *_TABLES, *(_ANKI if anki else ())]
+        formats = formats_of(kind)
+        choice: Any = self.fields["format"]
+        choice.choices = [_ANY_FORMAT, *((format.name, format.title) for format in formats)]
         file = self.fields["import_file"]
         file.help_text = str(_HINTS[kind])
-        file.widget.attrs = {"accept": f"{_TABLE_FILES},{_ANKI_FILES}" if anki else _TABLE_FILES}
+        file.widget.attrs = {"accept": ",".join(extension for format in formats for extension in format.extensions)}
         if not user.has_perm("memocards.add_topic"):
             del self.fields["create_topics"]
 

@@ -17,8 +17,7 @@ from memocards.admin.importing.outcome import MOST_SHOWN, Outcome
 from memocards.admin.importing.uploads import Status, Upload
 from memocards.content.editors import Editor
 from memocards.errors import DomainError
-from memocards.importing.formats.archives import MEBIBYTE
-from memocards.importing.limits import LimitReached, Limits
+from memocards.importing.limits import MEBIBYTE, LimitReached, Limits
 from memocards.importing.reading_apart import read_apart
 from memocards.importing.refusals import UnknownTopics
 from memocards.importing.reports import Report

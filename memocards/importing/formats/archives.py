@@ -11,9 +11,11 @@ from typing import BinaryIO, Final
 
 from django.utils.translation import gettext as _
 
+from memocards.importing.limits import MEBIBYTE
 from memocards.importing.refusals import UnreadableFile
 
-MEBIBYTE: Final = 1024 * 1024
+# How every ZIP archive begins.
+ARCHIVE_START: Final = b"PK"
 # Nothing honest is both this large and packed this well; a ZIP bomb is at about 1000.
 _SUSPICIOUS_BYTES: Final = 32 * MEBIBYTE
 _SUSPICIOUS_RATIO: Final = 200

@@ -5,10 +5,11 @@ import codecs
 import io
 import re
 from collections.abc import Generator
-from typing import BinaryIO, Final
+from typing import Final
 
 from django.utils.translation import gettext as _
 
+from memocards.importing.formats.format import OpenFile
 from memocards.importing.refusals import UnreadableFile
 from memocards.importing.rows import at_line
 
@@ -34,11 +35,12 @@ def encoding_of(start: bytes, *, wanted: str | None = None) -> str:
     return chosen
 
 
-def lines(stream: BinaryIO, name: str, *, encoding: str | None) -> Generator[str, None, None]:
+def lines(file: OpenFile) -> Generator[str, None, None]:
     """The lines of a file from its start, with their line ends. Raises UnreadableFile for what is no text."""
+    stream, name = file.stream, file.name
     stream.seek(0)
     start = stream.read(8192)
-    chosen = encoding_of(start, wanted=encoding)
+    chosen = encoding_of(start, wanted=file.encoding)
     if b"\0" in start and chosen.startswith("utf-8"):
         raise UnreadableFile(
             name, _("This is not a text file. If it is text in UTF-16, save it as UTF-8, or name its encoding.")

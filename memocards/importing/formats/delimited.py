@@ -2,37 +2,37 @@
 
 import csv
 from collections.abc import Iterator
-from typing import BinaryIO, Final
+from functools import partial
+from typing import Final
 
 from django.utils.translation import gettext as _
 
 from memocards.importing.formats.columns import Header
 from memocards.importing.formats.decoding import lines, undecoded
 from memocards.importing.formats.empty_rows import EmptyRows
+from memocards.importing.formats.format import Format, OpenFile
 from memocards.importing.refusals import UnreadableFile
-from memocards.importing.rows import BadRow, RawItem, RowKind, at_line
+from memocards.importing.rows import BadRow, RawItem, at_line
 
 TAB: Final = "\t"
 
 
-def records(
-    stream: BinaryIO, name: str, *, kind: RowKind, encoding: str | None, delimiter: str | None = None
-) -> Iterator[RawItem]:
+def records(file: OpenFile, *, delimiter: str | None = None) -> Iterator[RawItem]:
     """The rows of the file. Without a delimiter, the header line tells: comma, semicolon or tab."""
     header: Header | None = None
-    empty = EmptyRows(name)
-    text = lines(stream, name, encoding=encoding)
+    empty = EmptyRows(file.name)
+    text = lines(file)
     try:
         for line, cells in cells_of(text, delimiter):
             place = at_line(line)
             if isinstance(cells, BadRow):
                 if header is None:
-                    raise UnreadableFile(name, cells.reason, place=cells.place)
+                    raise UnreadableFile(file.name, cells.reason, place=cells.place)
                 yield cells
             elif not cells:
                 empty.add()
             elif header is None:
-                header = Header.read(cells, kind, name, place)
+                header = Header.read(cells, file.kind, file.name, place)
                 yield from header.ignored()
             elif any(cell.strip() for cell in cells):
                 yield header.record(cells, line, place)
@@ -41,7 +41,7 @@ def records(
     finally:
         text.close()
     if header is None:
-        raise UnreadableFile(name, _("The file is empty."))
+        raise UnreadableFile(file.name, _("The file is empty."))
 
 
 def cells_of(text: Iterator[str], delimiter: str | None) -> Iterator[tuple[int, list[str] | BadRow]]:
@@ -103,3 +103,7 @@ def _reason(error: csv.Error) -> str:
     if "expected after" in text:
         return _("A quoted cell goes on after its closing quotation mark. Write a quotation mark inside of it twice.")
     return _("The line is no record: %s.") % text
+
+
+CSV: Final = Format(name="csv", title="CSV", extensions=(".csv",), records=records)
+TSV: Final = Format(name="tsv", title="TSV", extensions=(".tsv", ".tab"), records=partial(records, delimiter=TAB))

@@ -10,14 +10,17 @@ from xml.etree.ElementTree import ParseError
 
 import openpyxl
 from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 from openpyxl.utils.exceptions import InvalidFileException
 from openpyxl.worksheet._reader import WorkSheetParser
 
-from memocards.importing.formats.archives import DAMAGED, MEBIBYTE, open_archive, require_harmless
+from memocards.importing.formats.archives import DAMAGED, open_archive, require_harmless
 from memocards.importing.formats.columns import Header
 from memocards.importing.formats.empty_rows import EmptyRows
+from memocards.importing.formats.format import Format, OpenFile
+from memocards.importing.limits import MEBIBYTE
 from memocards.importing.refusals import UnreadableFile
-from memocards.importing.rows import BadRow, RawItem, RowKind
+from memocards.importing.rows import BadRow, RawItem
 
 # All texts of a workbook stand in one table, which is read into memory.
 _MOST_BYTES: Final = 256 * MEBIBYTE
@@ -34,11 +37,11 @@ _MOST_ROWS: Final = 1_048_576
 _ERRORS: Final = {"#N/A", "#REF!", "#VALUE!", "#NAME?", "#DIV/0!", "#NUM!", "#NULL!"}
 
 
-def records(stream: BinaryIO, name: str, *, kind: RowKind) -> Iterator[RawItem]:
+def records(file: OpenFile) -> Iterator[RawItem]:
     """The rows of the first sheet."""
     header: Header | None = None
-    empty = EmptyRows(name)
-    for line, cells in _rows(stream, name):
+    empty = EmptyRows(file.name)
+    for line, cells in _rows(file.stream, file.name):
         place = _("row %d") % line
         written = {column: text for column, cell in cells if (text := _text(cell))}
         if not any(text.strip() for text in written.values()):
@@ -46,14 +49,14 @@ def records(stream: BinaryIO, name: str, *, kind: RowKind) -> Iterator[RawItem]:
             continue
         texts = [written.get(column, "") for column in range(1, max(written) + 1)]
         if header is None:
-            header = Header.read(_without_empty_end(texts), kind, name, place)
+            header = Header.read(_without_empty_end(texts), file.kind, file.name, place)
             yield from header.ignored()
         elif broken := next((text for text in texts if text in _ERRORS), None):
             yield BadRow(line, place, _("A cell holds the error %s.") % broken)
         else:
             yield header.record(texts, line, place)
     if header is None:
-        raise UnreadableFile(name, _("The first sheet is empty."))
+        raise UnreadableFile(file.name, _("The first sheet is empty."))
 
 
 def _rows(stream: BinaryIO, name: str) -> Iterator[tuple[int, list[tuple[int, Any]]]]:
@@ -138,3 +141,13 @@ def _without_empty_end(texts: list[str]) -> list[str]:
     while texts and not texts[-1].strip():
         texts.pop()
     return texts
+
+
+XLSX: Final = Format(
+    name="xlsx",
+    title=gettext_lazy("Excel (XLSX)"),
+    extensions=(".xlsx",),
+    sniff=lambda sample: "xl/workbook.xml" in sample.members,
+    records=records,
+    is_text=False,
+)

@@ -16,8 +16,8 @@ from django.conf import settings
 from memocards.importing.formats import xlsx
 from memocards.importing.formats.anki import collection as anki_collection
 from memocards.importing.formats.anki.templates import LONGEST_SIDE, Template, TooLong
-from memocards.importing.formats.archives import MEBIBYTE
 from memocards.importing.formats.decoding import known_encoding
+from memocards.importing.limits import MEBIBYTE
 from memocards.importing.reading import read
 from memocards.importing.refusals import UnreadableFile
 from memocards.importing.reports import Report, printable

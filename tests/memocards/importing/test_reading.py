@@ -11,7 +11,9 @@ from typing import Any
 import pytest
 
 from memocards.importing.checking import derived_id
-from memocards.importing.reading import Format, read
+from memocards.importing.formats import jsonl, xlsx
+from memocards.importing.formats.anki import text as anki_text
+from memocards.importing.reading import read
 from memocards.importing.refusals import UnreadableFile
 from memocards.importing.rows import CardRow, QuestionRow, RowKind
 from tests.memocards.importing.files import (
@@ -271,10 +273,10 @@ def test_a_file_that_is_not_there(tmp_path: Path) -> None:
 
 def test_content_decides_before_the_extension(tmp_path: Path) -> None:
     as_csv = write_jsonl(tmp_path / "a.csv", [card(1)])
-    assert read(as_csv).format == Format.JSONL
+    assert read(as_csv).format == jsonl.JSONL
     as_txt = write_xlsx(tmp_path / "a.txt", [["front", "back"], ["f", "b"]])
-    assert read(as_txt).format == Format.XLSX
-    assert read(write(tmp_path / "b.txt", "#separator:comma\n#html:false\nf,b\n")).format == Format.ANKI_TEXT
+    assert read(as_txt).format == xlsx.XLSX
+    assert read(write(tmp_path / "b.txt", "#separator:comma\n#html:false\nf,b\n")).format == anki_text.ANKI_TEXT
 
 
 def test_an_open_file_is_read_twice_and_left_open(tmp_path: Path) -> None:

@@ -14,8 +14,7 @@ from typing import Any
 import pytest
 from django.utils import translation
 
-from memocards.importing.formats.archives import MEBIBYTE
-from memocards.importing.limits import LimitReached, Limits
+from memocards.importing.limits import MEBIBYTE, LimitReached, Limits
 from memocards.importing.reading import read
 from memocards.importing.reading_apart import read_apart
 from memocards.importing.refusals import UnreadableFile

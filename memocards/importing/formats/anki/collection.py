@@ -18,7 +18,7 @@ from django.utils.translation import gettext as _
 
 from memocards.importing.formats.anki.templates import LONGEST_SIDE, Template, TooLong, answer_only
 from memocards.importing.formats.anki.wire import int_field, text_field
-from memocards.importing.formats.archives import MEBIBYTE
+from memocards.importing.limits import MEBIBYTE
 from memocards.importing.refusals import UnreadableFile
 from memocards.importing.rows import BadRow, RawItem, Record
 

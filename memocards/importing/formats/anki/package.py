@@ -9,35 +9,36 @@ import zipfile
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
-from typing import BinaryIO, Final
+from typing import Final
 
 import zstandard
 from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 
+from memocards.exchange.markup import Markup
 from memocards.importing.formats.anki import collection as anki_collection
 from memocards.importing.formats.anki.wire import fields, text_field
-from memocards.importing.formats.archives import MEBIBYTE, MOST_MEMBERS, is_bomb, open_archive, require_harmless, unpack
+from memocards.importing.formats.archives import MOST_MEMBERS, is_bomb, open_archive, require_harmless, unpack
+from memocards.importing.formats.format import Format, OpenFile
+from memocards.importing.limits import MEBIBYTE
 from memocards.importing.refusals import UnreadableFile
-from memocards.importing.rows import RawItem, Skipped
+from memocards.importing.rows import RawItem, RowKind, Skipped
 
 COLLECTIONS: Final = ("collection.anki21b", "collection.anki21", "collection.anki2")
 _MOST_BYTES: Final = 4096 * MEBIBYTE
 _MOST_MEDIA_BYTES: Final = 16 * MEBIBYTE
 _CHUNK: Final = MEBIBYTE
+NO_QUESTIONS: Final = gettext_lazy("Anki's files hold cards, not questions. Import them as cards.")
 
 
-def is_package(archive: zipfile.ZipFile) -> bool:
-    return any(member in archive.namelist() for member in COLLECTIONS)
-
-
-def records(stream: BinaryIO, name: str) -> Iterator[RawItem]:
+def records(file: OpenFile) -> Iterator[RawItem]:
     """The cards of the package, and its media as skipped."""
     with tempfile.TemporaryDirectory(prefix="studyhub-import-") as folder:
         path = Path(folder) / "collection"
-        with open_archive(stream, name) as archive:
-            yield from (Skipped("media", media) for media in _media(archive, name))
-            _unpack_collection(archive, path, name)
-        yield from anki_collection.records(path, name)
+        with open_archive(file.stream, file.name) as archive:
+            yield from (Skipped("media", media) for media in _media(archive, file.name))
+            _unpack_collection(archive, path, file.name)
+        yield from anki_collection.records(path, file.name)
 
 
 def _unpack_collection(archive: zipfile.ZipFile, path: Path, name: str) -> None:
@@ -97,3 +98,17 @@ def _few(media: list[str], name: str) -> list[str]:
         reason = _("The package's list of media has more than %s entries.")
         raise UnreadableFile(name, reason % f"{MOST_MEMBERS:,}")
     return media
+
+
+ANKI: Final = Format(
+    name="anki",
+    title=gettext_lazy("Anki package"),
+    extensions=(".apkg", ".colpkg"),
+    sniff=lambda sample: not sample.members.isdisjoint(COLLECTIONS),
+    records=records,
+    kinds=frozenset({RowKind.CARD}),
+    wrong_kind=NO_QUESTIONS,
+    markup=Markup.HTML,
+    is_text=False,
+    has_guids=True,
+)

@@ -7,17 +7,21 @@ and a cloze text gives one card for each of its numbers. An export of cards has 
 import html
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import BinaryIO, Final
+from typing import Final
 
 from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 
+from memocards.exchange.markup import Markup
 from memocards.importing.formats.anki.collection import card_id
+from memocards.importing.formats.anki.package import NO_QUESTIONS
 from memocards.importing.formats.anki.templates import cloze, cloze_numbers
 from memocards.importing.formats.decoding import lines
 from memocards.importing.formats.delimited import TAB, cells_of
 from memocards.importing.formats.empty_rows import EmptyRows
+from memocards.importing.formats.format import Format, OpenFile
 from memocards.importing.refusals import UnreadableFile
-from memocards.importing.rows import BadRow, RawItem, Record, at_line
+from memocards.importing.rows import BadRow, RawItem, Record, RowKind, at_line
 
 HEADER_KEYS: Final = (
     *("separator", "html", "tags", "columns", "notetype", "deck", "if matches"),
@@ -52,27 +56,27 @@ def is_header_line(line: str) -> bool:
     return line.lstrip("\ufeff")[:1] == "#" and bool(colon) and key.strip().lower() in HEADER_KEYS
 
 
-def read_header(stream: BinaryIO, name: str, *, encoding: str | None) -> Header:
+def read_header(file: OpenFile) -> Header:
     """The header of the file. Raises UnreadableFile where it makes no sense."""
     header = Header()
-    text = lines(stream, name, encoding=encoding)
+    text = lines(file)
     try:
         for line in text:
             if not is_header_line(line):
                 break
             header.lines += 1
             key, _colon, value = line[1:].strip().partition(":")
-            _take(header, key.strip().lower(), value.strip(), name)
+            _take(header, key.strip().lower(), value.strip(), file.name)
     finally:
         text.close()
     return header
 
 
-def records(stream: BinaryIO, name: str, *, encoding: str | None) -> Iterator[RawItem]:
+def records(file: OpenFile) -> Iterator[RawItem]:
     """The cards of the notes, as HTML: plain text, where the header says that it is, is made to it."""
-    header = read_header(stream, name, encoding=encoding)
-    empty = EmptyRows(name)
-    text = lines(stream, name, encoding=encoding)
+    header = read_header(file)
+    empty = EmptyRows(file.name)
+    text = lines(file)
     try:
         for _header_line in range(header.lines):
             next(text)
@@ -142,3 +146,16 @@ def _tags(header: Header, named: Mapping[str, str]) -> dict[str, list[str]]:
     if "tags" not in named and not header.tags:
         return {}
     return {"tags": [*header.tags, *named.get("tags", "").split()]}
+
+
+ANKI_TEXT: Final = Format(
+    name="anki-text",
+    title=gettext_lazy("Anki text"),
+    extensions=(".txt",),
+    sniff=lambda sample: is_header_line(sample.text.split("\n", 1)[0]),
+    records=records,
+    kinds=frozenset({RowKind.CARD}),
+    wrong_kind=NO_QUESTIONS,
+    markup=Markup.HTML,
+    has_guids=True,
+)
