@@ -83,7 +83,7 @@ def names_in(source: str) -> dict[str, Any]:
     return {
         alias.asname or alias.name: FUNCTIONS[alias.name]
         for node in ast.walk(ast.parse(source))
-        if isinstance(node, ast.ImportFrom) and node.module == "django.utils.translation"
+        if isinstance(node, ast.ImportFrom)
         for alias in node.names
         if alias.name in FUNCTIONS
     }

@@ -5,7 +5,8 @@ long as that progress was made under the scheduler's `fold_key` and the answer i
 whoever is not sure of both folds again. All that a fold reads is an argument: the answers, the card's id, and
 `Settings`.
 
-Another scheduler is a subclass of `Scheduler` and a line in `SCHEDULERS`.
+Another scheduler is a subclass of `Scheduler` in a file of its own, and its name in `SCHEDULERS`: what topics may
+choose, the API's schema and the export to Anki follow from the class.
 """
 
 from typing import Final
@@ -14,7 +15,7 @@ from .clock import StudyClock
 from .folding import fold
 from .fsrs import Fsrs
 from .ladder import Ladder
-from .scheduler import JSON, Answer, Outcome, Placement, Progress, Scheduler, Settings
+from .scheduler import JSON, Answer, Memory, Outcome, Placement, Progress, Scheduler, Settings
 
 __all__ = [
     "JSON",
@@ -22,6 +23,7 @@ __all__ = [
     "Answer",
     "Fsrs",
     "Ladder",
+    "Memory",
     "Outcome",
     "Placement",
     "Progress",
@@ -32,10 +34,8 @@ __all__ = [
     "scheduler_for",
 ]
 
-SCHEDULERS: Final[dict[str, type[Scheduler]]] = {
-    Ladder.name: Ladder,
-    Fsrs.name: Fsrs,
-}
+# In the order in which they are offered; the first is the default.
+SCHEDULERS: Final[dict[str, type[Scheduler]]] = {scheduler.name: scheduler for scheduler in (Ladder, Fsrs)}
 
 
 def scheduler_for(name: str, settings: Settings) -> Scheduler:

@@ -3,13 +3,25 @@
 import hashlib
 import math
 from bisect import bisect_right
+from collections.abc import Mapping
 from datetime import UTC, date, datetime, time, timedelta
 from importlib.metadata import version as installed_version
 from typing import Final
 
 import fsrs
 
-from .scheduler import JSON, LONGEST_DAYS, Answer, Outcome, Placement, Progress, Scheduler, Settings
+from .scheduler import (
+    JSON,
+    LONGEST_DAYS,
+    Answer,
+    Memory,
+    Outcome,
+    Placement,
+    Progress,
+    Scheduler,
+    Settings,
+    gettext_noop,
+)
 
 # From so many days on, an interval is of stage 1, 2, 3, 4: the steps of the default ladder.
 STAGE_DAYS: Final = (3, 7, 14, 30)
@@ -47,6 +59,7 @@ class Fsrs(Scheduler):
     """
 
     name = "fsrs"
+    title = gettext_noop("FSRS: intervals from a model of memory")
     # The weights come with the package: another release may be another fold.
     version = f"1-{installed_version('fsrs')}"
 
@@ -61,6 +74,12 @@ class Fsrs(Scheduler):
             maximum_interval=LONGEST_DAYS,
             enable_fuzzing=False,  # the package's draws from the global random, so that no fold would repeat
         )
+
+    @classmethod
+    def memory(cls, state: Mapping[str, JSON]) -> Memory | None:
+        if not {"stability", "difficulty"} <= state.keys():
+            return None
+        return Memory(stability=_number(state["stability"]), difficulty=_number(state["difficulty"]))
 
     def describe_settings(self) -> str:
         return f"retention={self.settings.desired_retention!r}"

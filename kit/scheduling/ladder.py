@@ -2,7 +2,7 @@
 
 from datetime import datetime, timedelta
 
-from .scheduler import LONGEST_DAYS, Answer, Outcome, Placement, Progress, Scheduler, Settings
+from .scheduler import LONGEST_DAYS, Answer, Outcome, Placement, Progress, Scheduler, Settings, gettext_noop
 
 _CLIMB = {Outcome.HARD: 0, Outcome.GOOD: 1, Outcome.EASY: 2}
 
@@ -17,6 +17,7 @@ class Ladder(Scheduler):
     """
 
     name = "ladder"
+    title = gettext_noop("Ladder: fixed steps of days")
     version = "1"
 
     def __init__(self, settings: Settings) -> None:

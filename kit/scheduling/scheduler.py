@@ -17,6 +17,11 @@ LONGEST_DAYS: Final = 36_500  # a hundred years, as in Anki and in the fsrs pack
 FOLD_KEY_LENGTH: Final = 200
 
 
+def gettext_noop(text: str) -> str:
+    """Marks a text for translation. Whoever shows it translates it: there is no Django here."""
+    return text
+
+
 class Outcome(StrEnum):
     """How well the learner knew it, worst first."""
 
@@ -80,6 +85,14 @@ class Settings:
 
 
 @dataclass(frozen=True)
+class Memory:
+    """What a model of memory knows of a card, as Anki keeps it: `stability` in days, `difficulty` from 1 to 10."""
+
+    stability: float
+    difficulty: float
+
+
+@dataclass(frozen=True)
 class Placement:
     """Where one answer puts a card: the part of `Progress` in which schedulers differ."""
 
@@ -91,10 +104,12 @@ class Placement:
 class Scheduler(ABC):
     """One way of spacing reviews. A subclass says where an answer puts a card; the counting is done here.
 
-    `version` changes whenever the same answers and settings come to fold differently.
+    `name` is stored with each topic; `title` is what people choose it by, in English, marked for translation. `version`
+    changes whenever the same answers and settings come to fold differently.
     """
 
     name: ClassVar[str]
+    title: ClassVar[str]
     version: ClassVar[str]
 
     def __init__(self, settings: Settings) -> None:
@@ -108,6 +123,11 @@ class Scheduler(ABC):
     @abstractmethod
     def describe_settings(self) -> str:
         """What `place` reads besides clock and exam date, such as `days=1,3,7`: a part of `fold_key`."""
+
+    @classmethod
+    def memory(cls, state: Mapping[str, JSON]) -> Memory | None:
+        """What Anki would keep of a card with this `scheduler_state`; None where there is no model of memory."""
+        return None
 
     @property
     def fold_key(self) -> str:

@@ -14,9 +14,9 @@ from zoneinfo import ZoneInfo
 
 from django.utils import timezone
 
-from kit.scheduling import StudyClock
+from kit.scheduling import SCHEDULERS, Memory, StudyClock
 from memocards.learning.learners import study_clock
-from memocards.models import CardProgress, LearnerSettings, Review, SchedulerName, Topic
+from memocards.models import CardProgress, LearnerSettings, Review, Topic
 
 _AT_ONCE: Final = 2_000
 _REVIEW_CARD: Final = 2
@@ -41,13 +41,16 @@ def write_scheduling(
     clock = study_clock(learner)
     first_day = _first_day(clock, learner)
     _write_calendar(database, clock, first_day)
-    by_fsrs = {topic.pk for topic in topics if topic.scheduler == SchedulerName.FSRS}
+    schedulers = {topic.pk: SCHEDULERS[topic.scheduler] for topic in topics}
     scheduled = reviews = 0
     keys = iter(sorted(card_ids))
     used: set[int] = set()
     while page := list(islice(keys, _AT_ONCE)):
         rows = CardProgress.objects.filter(learner_id=learner.learner_id, card_id__in=page).order_by("card_id")
-        changes = [_card(row, card_ids[row.card_id], clock, first_day, fsrs=row.topic_id in by_fsrs) for row in rows]
+        changes = [
+            _card(row, card_ids[row.card_id], clock, first_day, schedulers[row.topic_id].memory(row.scheduler_state))
+            for row in rows
+        ]
         database.executemany(
             "UPDATE cards SET type = ?, queue = ?, due = ?, ivl = ?, factor = ?, reps = ?, lapses = ?, data = ?"
             " WHERE id = ?",
@@ -82,7 +85,9 @@ def _minutes_west(clock: StudyClock, moment: datetime) -> int:
     return -int(offset.total_seconds() // 60) if offset is not None else 0
 
 
-def _card(row: CardProgress, anki_id: int, clock: StudyClock, first_day: date, *, fsrs: bool) -> tuple[Any, ...]:
+def _card(
+    row: CardProgress, anki_id: int, clock: StudyClock, first_day: date, memory: Memory | None
+) -> tuple[Any, ...]:
     answered = clock.study_day(row.last_reviewed_at)
     interval = _SENTINEL_DAYS if row.due_at is None else max(1, (clock.study_day(row.due_at) - answered).days)
     due = answered + timedelta(days=interval) if row.due_at is None else clock.study_day(row.due_at)
@@ -94,16 +99,15 @@ def _card(row: CardProgress, anki_id: int, clock: StudyClock, first_day: date, *
         _EASE,
         row.review_count,
         row.lapse_count,
-        _memory(row.scheduler_state) if fsrs else "",
+        _as_anki_keeps(memory),
         anki_id,
     )
 
 
-def _memory(state: Mapping[str, Any]) -> str:
-    """Stability and difficulty, as Anki's FSRS keeps them."""
-    if not {"stability", "difficulty"} <= state.keys():
+def _as_anki_keeps(memory: Memory | None) -> str:
+    if memory is None:
         return ""
-    return json.dumps({"s": round(float(state["stability"]), 4), "d": round(float(state["difficulty"]), 3)})
+    return json.dumps({"s": round(memory.stability, 4), "d": round(memory.difficulty, 3)})
 
 
 def _history(

@@ -15,7 +15,7 @@ from pydantic import (
     model_validator,
 )
 
-from kit.scheduling import Outcome
+from kit.scheduling import SCHEDULERS, Outcome
 from memocards.learning.rating import CardState, Rated
 from memocards.limits import TEXT_LIMIT
 
@@ -88,7 +88,7 @@ class TopicIn(Strict):
     name: Annotated[ShortText, Filled]
     description: Text = ""
     position: Annotated[int, Field(ge=0, le=2**31 - 1)] = 0
-    scheduler: Literal["ladder", "fsrs"] = "ladder"
+    scheduler: Literal[tuple(SCHEDULERS)] = next(iter(SCHEDULERS))  # type: ignore[valid-type]
     exam_date: DayText | None = None
 
 

@@ -27,7 +27,7 @@ TOO_LONG = "x" * 20_001
     [
         (Topic, {"name": " \t"}),
         (Topic, {"description": TOO_LONG}),
-        (Topic, {"scheduler": "sm2"}),
+        (Topic, {"scheduler": "SM 2"}),
         (Question, {"stem": "\n"}),
         (Question, {"stem": TOO_LONG}),
         (Question, {"explanation": TOO_LONG}),
