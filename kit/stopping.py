@@ -1,15 +1,23 @@
-"""Stopping a worker: the first SIGTERM or Ctrl-C asks it to finish its step, a second one forces it."""
+"""Stopping a worker: the first SIGTERM or Ctrl-C asks it to finish its step, and ends a wait at once; a second one
+forces it."""
 
 import os
 import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import FrameType
 
 
+class Stopped(BaseException):
+    """Raised inside a wait that a signal ended. Not an Exception: nothing on the way may swallow it."""
+
+
 class StopRequest:
-    """True once a stop was asked for. A plain boolean: a threading.Event can deadlock in a signal handler."""
+    """True once a stop was asked for. Plain booleans: a threading.Event can deadlock in a signal handler."""
 
     def __init__(self) -> None:
         self.requested = False
+        self._is_waiting = False
 
     def __bool__(self) -> bool:
         return self.requested
@@ -20,9 +28,23 @@ class StopRequest:
             signal.signal(number, self._handle)
         return self
 
+    @contextmanager
+    def while_waiting(self) -> Iterator[None]:
+        """Around a wait: raises Stopped as soon as a signal comes, or if one came before."""
+        self._is_waiting = True
+        try:
+            if self.requested:
+                raise Stopped
+            yield
+        finally:
+            self._is_waiting = False
+
     def _handle(self, number: int, _frame: FrameType | None) -> None:
         if self.requested:
-            # By the signal's own default, so that the parent sees what ended the process.
+            # By the signal's own default, so that the parent sees what ended the process. What is being written is
+            # rolled back.
             signal.signal(number, signal.SIG_DFL)
             os.kill(os.getpid(), number)
         self.requested = True
+        if self._is_waiting:
+            raise Stopped

@@ -1,31 +1,20 @@
 """Transactions as this system needs them: begun once, outermost, and begun again after a deadlock."""
 
 import functools
-import random
 import time
 from collections.abc import Callable
 from typing import ParamSpec, TypeVar
 
 from django.db import OperationalError, connection, transaction
 
+from kit.pauses import GrowingPauses
+
 P = ParamSpec("P")
 R = TypeVar("R")
 
 ATTEMPTS = 6
-FIRST_PAUSE_SECONDS = 0.02
-
-
-class TransactionRequired(RuntimeError):
-    """An enqueue outside a transaction: the touch and its outbox row could come apart."""
-
-
-def require_transaction() -> None:
-    """Raise TransactionRequired outside `transaction.atomic()`."""
-    if not connection.in_atomic_block:
-        raise TransactionRequired(
-            "enqueue_* must run in the transaction of the change that it publishes. "
-            "Put the change and the call into one `with transaction.atomic():` block."
-        )
+FIRST_PAUSE_SECONDS = 0.04
+LONGEST_PAUSE_SECONDS = 1.0
 
 
 def in_transaction(function: Callable[P, R]) -> Callable[P, R]:
@@ -40,15 +29,16 @@ def in_transaction(function: Callable[P, R]) -> Callable[P, R]:
         if connection.in_atomic_block:
             with transaction.atomic(savepoint=False):
                 return function(*args, **kwargs)
-        for attempt in range(1, ATTEMPTS):
+        pauses = GrowingPauses(first=FIRST_PAUSE_SECONDS, longest=LONGEST_PAUSE_SECONDS)
+        for _attempt in range(1, ATTEMPTS):
             try:
                 with transaction.atomic():
                     return function(*args, **kwargs)
             except OperationalError as error:
                 if not _may_succeed_again(error):
                     raise
-                # Jitter, so that two who met do not meet again.
-                time.sleep(FIRST_PAUSE_SECONDS * 2**attempt * random.uniform(0.5, 1))  # noqa: S311
+                # Two who met do not meet again: no pause is quite as long as another.
+                time.sleep(pauses.next())
         with transaction.atomic():
             return function(*args, **kwargs)
 

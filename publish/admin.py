@@ -8,19 +8,17 @@ from typing import TYPE_CHECKING, Any
 
 from django import forms
 from django.contrib import admin, messages
-from django.core.paginator import Paginator
-from django.db import connection
 from django.db.models import Case, F, QuerySet, Subquery, Value, When
 from django.db.models.functions import Coalesce, Greatest
 from django.forms.models import ModelForm
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
-from django.utils.functional import cached_property
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
 
+from kit.lists import EstimatingPaginator, ReadOnlyAdmin
 from publish.kinds import CATALOGUE
 from publish.models import (
     BackfillPosition,
@@ -37,45 +35,9 @@ from publish.subscribers import create_subscriber, revoke
 
 if TYPE_CHECKING:
     BaseAdmin = admin.ModelAdmin[Any]
-    BasePaginator = Paginator[Any]
     BaseForm = ModelForm[Subscriber]
 else:
-    BaseAdmin, BasePaginator, BaseForm = admin.ModelAdmin, Paginator, ModelForm
-
-
-class EstimatingPaginator(BasePaginator):
-    """Counts up to COUNTED_ROWS exactly. Beyond, a whole table is as long as PostgreSQL's statistics say.
-
-    A filtered list beyond that shows its first COUNTED_ROWS only: filter or search further to see the rest.
-    """
-
-    COUNTED_ROWS = 10_000
-
-    @cached_property
-    def count(self) -> int:
-        assert isinstance(self.object_list, QuerySet)  # noqa: S101
-        counted = self.object_list.order_by()[: self.COUNTED_ROWS + 1].count()
-        if counted <= self.COUNTED_ROWS or self.object_list.query.where:
-            return min(counted, self.COUNTED_ROWS)
-        with connection.cursor() as cursor:
-            cursor.execute(
-                "SELECT reltuples::bigint FROM pg_class WHERE oid = to_regclass(%s)",
-                [connection.ops.quote_name(self.object_list.model._meta.db_table)],
-            )
-            return max(int(cursor.fetchone()[0]), counted)
-
-
-class ReadOnlyAdmin(BaseAdmin):
-    """Pages to look at: what is written elsewhere is written nowhere else."""
-
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
+    BaseAdmin, BaseForm = admin.ModelAdmin, ModelForm
 
 
 class KindFilter(admin.SimpleListFilter):

@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-import random
 import uuid
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ import psycopg
 from asgiref.sync import sync_to_async
 from django.db import connection
 
+from kit.pauses import GrowingPauses
 from publish.heartbeat import SILENT_SECONDS
 from publish.relay import CHANNEL
 
@@ -77,21 +77,20 @@ async def follow(on_news: Callable[[psycopg.AsyncConnection[Any]], Awaitable[Non
 
     A connection that is lost, there or here, is replaced.
     """
-    pause = _FIRST_PAUSE_SECONDS
+    pauses = GrowingPauses(first=_FIRST_PAUSE_SECONDS, longest=_LONGEST_PAUSE_SECONDS)
     while True:
         try:
             async with await connect() as database:
                 await database.execute(f"LISTEN {CHANNEL}")
                 while True:
                     await on_news(database)
-                    pause = _FIRST_PAUSE_SECONDS
+                    pauses.reset()
                     # What comes between two turns of this loop is kept for the next one.
                     async for _notification in database.notifies(timeout=POLL_SECONDS, stop_after=1):
                         pass
         except Exception as error:
             logger.warning("The feed's LISTEN connection is lost; it is tried again: %s", error)
-            await asyncio.sleep(pause * random.uniform(0.5, 1))  # noqa: S311
-            pause = min(pause * 2, _LONGEST_PAUSE_SECONDS)
+            await asyncio.sleep(pauses.next())
 
 
 async def connect() -> psycopg.AsyncConnection[Any]:

@@ -19,7 +19,6 @@ from django.db import connection, models
 from django.db.models import Case, F, Q, Value, When
 from django.db.models.functions import Cast
 
-from kit.transactions import require_transaction
 from publish.keys import among
 from publish.kinds import JsonBuildObject, PublishedKind, get_kind
 from publish.models import PAYLOAD_LIMIT_BYTES, UNDECODABLE, RawJSONField
@@ -29,6 +28,19 @@ PrimaryKeyOrInstance = int | models.Model
 # What source_statement() selects, in this order.
 SOURCE_COLUMNS = "source_id, learner_id, payload, deleted"
 _SQL_COLUMNS = "(kind, source_id, learner_id, payload, payload_hash, schema_version, deleted)"
+
+
+class TransactionRequired(RuntimeError):
+    """An enqueue outside a transaction: the touch and its outbox row could come apart."""
+
+
+def require_transaction() -> None:
+    """Raise TransactionRequired outside `transaction.atomic()`."""
+    if not connection.in_atomic_block:
+        raise TransactionRequired(
+            "enqueue_* must run in the transaction of the change that it publishes. "
+            "Put the change and the call into one `with transaction.atomic():` block."
+        )
 
 
 def enqueue(kind: str, *rows: PrimaryKeyOrInstance) -> int:

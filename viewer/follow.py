@@ -1,6 +1,5 @@
 """`python -m viewer sync`: a thin loop around `sync_once` and `send_waiting`."""
 
-import random
 import sys
 import time
 from dataclasses import dataclass
@@ -9,6 +8,8 @@ from typing import NoReturn
 from django.db import DatabaseError, connection
 from tqdm import tqdm
 
+from kit.pauses import GrowingPauses
+from kit.stopping import Stopped, StopRequest
 from viewer.adopting import adopt
 from viewer.feed_client import FeedClient
 from viewer.hub_answers import HubAway, LearnerErased, TokenRefused
@@ -17,12 +18,12 @@ from viewer.owner import OtherOwner, confirmed_owner, current_owner, is_anothers
 from viewer.ratings import send_accepted_again, send_waiting
 from viewer.results import of_owner
 from viewer.state import current_state, record_failure
-from viewer.stopping import Stop, Stopped
 from viewer.storage import Trouble, trouble_of
 from viewer.sync import Step, apply_kept_items, sync_once
 
 LONG_POLL_SECONDS = 25
-LONGEST_PAUSE = 60.0
+FIRST_PAUSE_SECONDS = 1.0
+LONGEST_PAUSE_SECONDS = 60.0
 
 
 @dataclass
@@ -95,8 +96,7 @@ def follow(*, once: bool, adopts: bool = False, yes: bool = False) -> int:
 
     `adopts`: first give the database to the present token; `yes`: without asking.
     """
-    stop = Stop()
-    stop.install()
+    stop = StopRequest().install()
     progress = Progress()
     try:
         with FeedClient(while_waiting=stop.while_waiting) as client:
@@ -115,7 +115,7 @@ def follow(*, once: bool, adopts: bool = False, yes: bool = False) -> int:
         progress.close()
 
 
-def _adopt(client: FeedClient, stop: Stop, progress: Progress, *, yes: bool) -> bool:
+def _adopt(client: FeedClient, stop: StopRequest, progress: Progress, *, yes: bool) -> bool:
     """Give the database to the present token; False, and a sentence, where that was not done."""
 
     def is_meant(question: str) -> bool:
@@ -143,8 +143,9 @@ def _apply_kept_items(progress: Progress) -> None:
         progress.say(f"{applied} rows that an earlier version had kept are applied.")
 
 
-def _follow(client: FeedClient, stop: Stop, progress: Progress, *, once: bool) -> int:
-    failures = restarts = 0
+def _follow(client: FeedClient, stop: StopRequest, progress: Progress, *, once: bool) -> int:
+    restarts = 0
+    pauses = GrowingPauses(first=FIRST_PAUSE_SECONDS, longest=LONGEST_PAUSE_SECONDS)
     caught_up = False
     send = True
     _apply_kept_items(progress)
@@ -158,21 +159,21 @@ def _follow(client: FeedClient, stop: Stop, progress: Progress, *, once: bool) -
             progress.away(error, trouble.sentence, final=once or trouble.is_damage)
             if once or trouble.is_damage:
                 return 1
-            failures += 1
             caught_up = False
-            _pause(stop, failures, error.retry_after if isinstance(error, HubAway) else None)
+            _pause(stop, max(pauses.next(), getattr(error, "retry_after", None) or 0))
             continue
         progress.back()
         progress.step(step)
         if step.confirmed:
             _apply_kept_items(progress)
-        failures = 0
         caught_up = not step.has_more and not step.started_over
         send = caught_up or step.confirmed or step.started_over
         restarts = 0 if caught_up else restarts + step.started_over
         if restarts > 1:
             # A hub that refuses every cursor it just gave out is not asked as fast as it can answer.
-            _pause(stop, restarts, None)
+            _pause(stop, pauses.next())
+        else:
+            pauses.reset()
         if once and caught_up:
             progress.say(_summary())
             return 0
@@ -207,11 +208,9 @@ def _trouble(error: HubAway | TokenRefused | DatabaseError) -> Trouble:
     return trouble
 
 
-def _pause(stop: Stop, failures: int, retry_after: float | None) -> None:
-    """Longer after each failure, and never in step with other viewers that lost the hub as well."""
-    seconds = min(LONGEST_PAUSE, 2.0 ** min(failures, 10) / 2) * random.uniform(0.5, 1.0)  # noqa: S311
+def _pause(stop: StopRequest, seconds: float) -> None:
     with stop.while_waiting():
-        time.sleep(max(seconds, retry_after or 0.0))
+        time.sleep(seconds)
 
 
 def _summary() -> str:

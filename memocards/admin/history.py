@@ -9,10 +9,10 @@ from django.http import HttpRequest
 from django.utils.html import format_html
 from django.utils.translation import gettext_lazy as _
 
+from kit.lists import EstimatingPaginator, ReadOnlyAdmin
 from memocards.admin.fields import short
 from memocards.admin.lists.filters import StaffFilter
 from memocards.content.history import saying, sentence
-from publish.admin import EstimatingPaginator, ReadOnlyAdmin
 
 
 class ContentFilter(admin.SimpleListFilter):

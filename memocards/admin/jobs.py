@@ -19,6 +19,7 @@ from django.utils.translation import ngettext
 from procrastinate.contrib.django import admin as _registered  # noqa: F401
 from procrastinate.contrib.django.models import ProcrastinateEvent, ProcrastinateJob
 
+from kit.lists import EstimatingPaginator, ReadOnlyAdmin
 from memocards.admin.fields import short
 from memocards.admin.lists.choosing import pin
 from memocards.content import history
@@ -28,7 +29,6 @@ from memocards.errors import DomainError
 from memocards.explaining.requesting import TASK
 from memocards.explaining.work import ATTEMPTS
 from memocards.models import ExplanationJob, Question
-from publish.admin import EstimatingPaginator, ReadOnlyAdmin
 from publish.moments import shown_moment
 
 # Theirs needs inline styles, which our policy forbids, and knows nothing of questions.

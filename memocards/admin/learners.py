@@ -7,13 +7,13 @@ from django.http import HttpRequest
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
 
+from kit.lists import EstimatingPaginator, ReadOnlyAdmin
 from kit.transactions import in_transaction
 from memocards.admin.editing import ServiceAdmin
 from memocards.admin.fields import short
 from memocards.admin.forms import LearnerSettingsForm
 from memocards.models import CardProgress, LearnerSettings, Review
 from memocards.writing import lock_row, save_valid
-from publish.admin import EstimatingPaginator, ReadOnlyAdmin
 
 
 @admin.register(LearnerSettings)

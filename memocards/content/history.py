@@ -25,10 +25,10 @@ from django.utils.translation import gettext_lazy as _
 from django.utils.translation import override
 from psycopg import sql
 
-from kit.transactions import require_transaction
 from memocards.content.editors import Editor
 from memocards.models import MemoCard, Question, Topic
 from publish.keys import among
+from publish.services import require_transaction
 
 # As __str__ has it.
 _NAMED: Final[Mapping[type[Model], Any]] = {Topic: F("name"), Question: Left("stem", 80), MemoCard: Left("front", 80)}

@@ -14,11 +14,11 @@ from django.utils import timezone
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
-from kit.transactions import in_transaction, require_transaction
+from kit.transactions import in_transaction
 from memocards.errors import Conflict
 from memocards.models import ExplanationStatus, Question
 from memocards.writing import lock_keys, lock_row
-from publish.services import enqueue_explanation_publish
+from publish.services import enqueue_explanation_publish, require_transaction
 
 from .asking import Content
 

@@ -163,7 +163,7 @@ def test_a_late_transaction_is_not_overlooked_when_an_older_one_ended_after_it_b
         pass
     older, late = Transaction(), Transaction()
     late.run(cards.delete, keys=[card.pk], editor=SYSTEM)
-    older.run(topics.create_topic, name="Older transaction, higher outbox id")
+    older.run(topics.create_topic, name="Older transaction, higher outbox id", editor=SYSTEM)
     older.commit()
     # The late transaction is now newer than every one that has ended, yet its outbox id is below what is drained.
     for number in range(4):

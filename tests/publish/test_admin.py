@@ -15,8 +15,8 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
+from kit.lists import EstimatingPaginator
 from publish import relay
-from publish.admin import EstimatingPaginator
 from publish.models import FeedState, PublishedItem, PublishOutbox, SetAside, Subscriber
 from publish.subscribers import authenticate
 from tests.factories import PublishedItemFactory, PublishOutboxFactory, SubscriberFactory, UserFactory

@@ -10,13 +10,13 @@ import psycopg
 import pytest
 from django.db import connection, transaction
 
-from kit.transactions import TransactionRequired
 from memocards.models import CardProgress, MemoCard, Topic
 from publish.backfill import backfill_page
 from publish.kinds import CATALOGUE, UnknownKind
 from publish.models import PAYLOAD_LIMIT_BYTES, PublishedItem, PublishOutbox
 from publish.relay import Batch
 from publish.services import (
+    TransactionRequired,
     enqueue_card_progress_publish,
     enqueue_card_publish,
     enqueue_explanation_publish,

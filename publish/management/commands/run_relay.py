@@ -1,5 +1,4 @@
 import logging
-import random
 import time
 from argparse import ArgumentParser
 from typing import Any
@@ -8,6 +7,7 @@ from django.core.management.base import BaseCommand, CommandError
 from django.db import InterfaceError, OperationalError, connection
 
 from kit.arguments import positive, seconds
+from kit.pauses import GrowingPauses
 from kit.stopping import StopRequest
 from publish.heartbeat import Heart
 from publish.relay import Batch, FeedLocked, Relay
@@ -78,7 +78,7 @@ class Command(BaseCommand):
         drained = published = 0
         relay, heart = Relay(options["batch_size"]), Heart()
         looked = away = locked = False
-        pause = FIRST_PAUSE_SECONDS
+        pauses = GrowingPauses(first=FIRST_PAUSE_SECONDS, longest=LONGEST_PAUSE_SECONDS)
         while not stop:
             try:
                 if connection.connection is None:
@@ -99,12 +99,12 @@ class Command(BaseCommand):
                 if not away:
                     logger.warning("Relay: the database is away, trying again until it is back. %s", error)
                 away = True
-                time.sleep(pause * random.uniform(0.5, 1))  # noqa: S311
-                pause = min(pause * 2, LONGEST_PAUSE_SECONDS)
+                time.sleep(pauses.next())
                 continue
             if away or locked:
                 logger.info("Relay: %s", "the database is back." if away else "the feed is free again.")
-                away, locked, pause = False, False, FIRST_PAUSE_SECONDS
+                away = locked = False
+                pauses.reset()
             looked = True
             if batch is None or not batch.drained:
                 time.sleep(options["interval"])

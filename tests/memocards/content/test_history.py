@@ -12,12 +12,12 @@ from django.utils import timezone
 from django.utils.translation import override
 from pytest_django.fixtures import Settings
 
-from kit.transactions import TransactionRequired
 from memocards.content import history
 from memocards.content.cards import cards
 from memocards.content.editors import SYSTEM, Editor
 from memocards.content.versions import versions_of
 from memocards.models import MemoCard, Question, Topic
+from publish.services import TransactionRequired
 from tests.factories import MemoCardFactory, QuestionFactory, TopicFactory, UserFactory
 from tests.memocards.admin.test_content import act, opened, page_of, token
 from tests.memocards.admin.test_desk import article, decide
