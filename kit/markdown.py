@@ -20,9 +20,10 @@ from django.http import HttpRequest, HttpResponse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString, mark_safe
 from django.utils.translation import gettext as _
-from markdown_it import MarkdownIt
 from markdown_it.rules_core import StateCore
 from markdown_it.token import Token
+
+from kit.dialect import parser
 
 # A table of 20,000 characters can ask for 65,000 cells. What people write has a tenth of this.
 MOST_TOKENS: Final = 20_000
@@ -137,8 +138,7 @@ def _parse_inlines(state: StateCore) -> None:
             state.md.inline.parse(token.content, state.md, state.env, token.children)
 
 
-# Images are left out: they would be fetched from elsewhere, which the content security policy forbids anyway.
-_parser = MarkdownIt("commonmark", {"html": False}).enable(["table", "strikethrough"]).disable("image")
+_parser = parser()
 _parser.core.ruler.at("block", _parse_blocks)
 _parser.core.ruler.at("inline", _parse_inlines)
 

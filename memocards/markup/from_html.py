@@ -11,8 +11,8 @@ from html.parser import HTMLParser
 from typing import Final
 
 import nh3
-from markdown_it import MarkdownIt
 
+from kit.dialect import parser
 from memocards.limits import TEXT_LIMIT
 from memocards.markup.inline import Inline, escape_line_start
 
@@ -55,7 +55,7 @@ _FIRST_ITEM: Final = {"ul": re.compile("- "), "ol": re.compile(r"\d{1,9}\. ")}
 _SUBSCRIPT: Final = str.maketrans("0123456789+-=()", "₀₁₂₃₄₅₆₇₈₉₊₋₌₍₎")
 _SUPERSCRIPT: Final = str.maketrans("0123456789+-=()ni", "⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻⁼⁽⁾ⁿⁱ")
 
-_markdown = MarkdownIt("commonmark", {"html": True}).enable(["table", "strikethrough"])
+_markdown = parser(html=True, images=True)
 
 
 class TooIntricate(ValueError):

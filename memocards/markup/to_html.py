@@ -4,10 +4,9 @@ import html
 import re
 from typing import Final
 
-from markdown_it import MarkdownIt
+from kit.dialect import parser
 
-# As the viewer reads it, without raw HTML: what looks like a tag is text. Images would be fetched from elsewhere.
-_markdown = MarkdownIt("commonmark", {"html": False}).enable(["table", "strikethrough"]).disable("image")
+_markdown = parser()
 
 # U+001F is the end of a field in Anki, and nobody sees the others. Those that end a line or a page still do.
 _CONTROLS: Final = {
@@ -25,13 +24,13 @@ def as_html(text: str) -> str:
     makes no card.
     """
     text = without_controls(text)
-    made: str = _markdown.render(text).strip()
-    if _NOTHING.fullmatch(made):
-        made = html.escape(text.strip(), quote=False).replace("\n", "<br>")
-    elif made.startswith("<p>") and made.endswith("</p>") and made.count("<p>") == 1:
-        made = made.removeprefix("<p>").removesuffix("</p>")
+    field: str = _markdown.render(text).strip()
+    if _NOTHING.fullmatch(field):
+        field = html.escape(text.strip(), quote=False).replace("\n", "<br>")
+    elif field.startswith("<p>") and field.endswith("</p>") and field.count("<p>") == 1:
+        field = field.removeprefix("<p>").removesuffix("</p>")
     # Anki would play these.
-    return made.replace("[sound:", "[<!-- -->sound:").replace("[anki:", "[<!-- -->anki:")
+    return field.replace("[sound:", "[<!-- -->sound:").replace("[anki:", "[<!-- -->anki:")
 
 
 def without_controls(text: str) -> str:
