@@ -5,7 +5,7 @@
 - uploads.py: an import on its way, as a directory below DATA_DIR/imports.
 - line.py: whose turn it is, and the processes that work the line off.
 - work.py: one turn. It reads the file (in a process of its own again), compares, or stores.
-- outcome.py, differences.py: what an import would do, as the page shows it.
+- summary.py, differences.py: what an import would do, as the page shows it.
 """
 
 from memocards.admin.importing.pages import ImportingAdmin

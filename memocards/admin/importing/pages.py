@@ -13,7 +13,7 @@ from django.views.decorators.http import require_POST
 
 from memocards.admin.importing import line
 from memocards.admin.importing.forms import AnswerForm, FileForm
-from memocards.admin.importing.outcome import Outcome
+from memocards.admin.importing.summary import Summary
 from memocards.admin.importing.uploads import MOST_OPEN, Status, Upload, room_for_another, uploads_of
 from memocards.admin.lists.choosing import user_id
 from memocards.importing.rows import RowKind
@@ -89,17 +89,17 @@ class ImportingAdmin(Base):
         form = FileForm(initial=upload.plan.choices, kind=self.imports, user=request.user)
         if state.status is Status.REFUSED:
             return self._render(request, refused=True, upload=upload, state=state, form=form)
-        outcome = upload.outcome
-        if outcome is None:
+        summary = upload.summary
+        if summary is None:
             return self._too_old(request)
         if state.status is Status.STORED:
-            return self._finish(request, upload, outcome)
+            return self._finish(request, upload, summary)
         if state.sentences:
             self.message_user(request, " ".join(state.sentences), messages.WARNING)
-        shown = {"upload": upload, "outcome": outcome, "pages": self._pages(upload)}
-        if not outcome.stored:
+        shown = {"upload": upload, "summary": summary, "pages": self._pages(upload)}
+        if not summary.stored:
             return self._render(request, **shown, form=form)
-        return self._render(request, **shown, answer=AnswerForm(initial={"at_stake": outcome.at_stake}))
+        return self._render(request, **shown, answer=AnswerForm(initial={"at_stake": summary.at_stake}))
 
     def store_import(self, request: HttpRequest, upload_id: str) -> HttpResponse:
         """A yes: from here on it is to be stored, if it is still what was shown."""
@@ -113,9 +113,9 @@ class ImportingAdmin(Base):
         with line.alone_with(upload) as alone:
             state = upload.state
             if alone and state.status is Status.PREVIEWED and upload.is_open:
-                outcome = upload.outcome
+                summary = upload.summary
                 # What was shown by now in another tab is not what this answer was given to.
-                if outcome is not None and outcome.at_stake == form.cleaned_data["at_stake"]:
+                if summary is not None and summary.at_stake == form.cleaned_data["at_stake"]:
                     upload.change(status=Status.ACCEPTED, sentences=[], attempts=0)
         line.see_to_it()
         return HttpResponseRedirect(self._page(upload))
@@ -132,12 +132,12 @@ class ImportingAdmin(Base):
                 self.message_user(request, sentence, messages.WARNING)
         return HttpResponseRedirect(self._address("import"))
 
-    def _finish(self, request: HttpRequest, upload: Upload, outcome: Outcome) -> HttpResponse:
-        report = outcome.report
+    def _finish(self, request: HttpRequest, upload: Upload, summary: Summary) -> HttpResponse:
+        report = summary.report
         told = ngettext(
             "Imported from “%(file)s”: %(new)d new, %(changed)d changed. It waits for review.",
             "Imported from “%(file)s”: %(new)d new, %(changed)d changed. They wait for review.",
-            outcome.stored,
+            summary.stored,
         )
         self.message_user(request, told % {"file": report.file, "new": report.new, "changed": report.changed})
         upload.remove()

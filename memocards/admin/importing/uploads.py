@@ -18,7 +18,7 @@ from typing import Any, Final
 from uuid import uuid4
 
 from memocards.admin.importing.forms import Plan
-from memocards.admin.importing.outcome import Outcome
+from memocards.admin.importing.summary import Summary
 from memocards.importing.scratch import forget_old, imports_directory
 from memocards.importing.spool import Spool
 
@@ -118,15 +118,15 @@ class Upload:
             _replace(self.directory / "state.json", json.dumps(asdict(replace(self.state, **changes))))
 
     @property
-    def outcome(self) -> Outcome | None:
+    def summary(self) -> Summary | None:
         """Once the rows were compared."""
         try:
-            return Outcome(json.loads((self.directory / "outcome.json").read_bytes()))
+            return Summary(json.loads((self.directory / "outcome.json").read_bytes()))
         except OSError:
             return None
 
-    def keep_outcome(self, outcome: Outcome) -> None:
-        _replace(self.directory / "outcome.json", json.dumps(outcome.kept))
+    def keep_summary(self, summary: Summary) -> None:
+        _replace(self.directory / "outcome.json", json.dumps(summary.kept))
 
     @property
     def rows_read(self) -> int:

@@ -13,7 +13,7 @@ from django.utils.translation import gettext as _
 from kit.transactions import in_transaction
 from memocards.admin.importing.forms import Plan
 from memocards.admin.importing.line import next_in_line
-from memocards.admin.importing.outcome import MOST_SHOWN, Outcome
+from memocards.admin.importing.summary import MOST_SHOWN, Summary
 from memocards.admin.importing.uploads import Status, Upload
 from memocards.content.editors import Editor
 from memocards.errors import DomainError
@@ -131,25 +131,25 @@ def _show(upload: Upload, rows: Spool, *sentences: str) -> None:
     seen = preview(rows, topic=_topic_of(plan), most=MOST_SHOWN)
     if seen.report.new_topics and not plan.create_topics:
         raise UnknownTopics(seen.report.new_topics)
-    outcome = Outcome.of(seen, RowKind(plan.kind))
-    if not outcome.stored:
+    summary = Summary.of(seen, RowKind(plan.kind))
+    if not summary.stored:
         # There is nothing to say yes to.
         upload.drop_content()
-    upload.keep_outcome(outcome)
+    upload.keep_summary(summary)
     upload.change(status=Status.PREVIEWED, sentences=list(sentences), attempts=0)
 
 
 def _store(upload: Upload) -> None:
-    rows, outcome = upload.rows, upload.outcome
-    if rows is None or outcome is None:
+    rows, summary = upload.rows, upload.summary
+    if rows is None or summary is None:
         raise PreviewOutdated
     try:
-        report = _stored(rows, upload.plan, outcome.at_stake)
+        report = _stored(rows, upload.plan, summary.at_stake)
     except PreviewOutdated as outdated:
         _show(upload, rows, str(outdated))
         return
     upload.drop_content()
-    upload.keep_outcome(Outcome.done(report, RowKind(upload.plan.kind)))
+    upload.keep_summary(Summary.done(report, RowKind(upload.plan.kind)))
     upload.change(status=Status.STORED)
 
 
@@ -163,7 +163,7 @@ def _stored(rows: Spool, plan: Plan, at_stake: str) -> Report:
         skip_bad=True,
         editor=Editor(plan.user_id),
     )
-    if Outcome.done(report, RowKind(plan.kind)).at_stake != at_stake:
+    if Summary.done(report, RowKind(plan.kind)).at_stake != at_stake:
         raise PreviewOutdated
     return report
 

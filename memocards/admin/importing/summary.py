@@ -19,14 +19,14 @@ MOST_NAMED: Final = 10
 
 
 @dataclass(frozen=True)
-class Outcome:
+class Summary:
     """`kept`: the report, as its fields; the labels of the columns; and the first rows that are new or change, each
     with its place, whether it is new, and its cells as HTML."""
 
     kept: dict[str, Any]
 
     @classmethod
-    def of(cls, seen: Preview, kind: RowKind) -> "Outcome":
+    def of(cls, seen: Preview, kind: RowKind) -> "Summary":
         names = _telling(seen.differences, list(TARGETS[kind].columns))
         rows = [
             {
@@ -40,7 +40,7 @@ class Outcome:
         return cls({"report": _fields(seen.report), "labels": labels, "rows": rows})
 
     @classmethod
-    def done(cls, report: Report, kind: RowKind) -> "Outcome":
+    def done(cls, report: Report, kind: RowKind) -> "Summary":
         return cls.of(Preview(report, []), kind)
 
     @property
