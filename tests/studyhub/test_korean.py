@@ -377,12 +377,12 @@ def test_an_import_is_in_korean(
 
     walk.post(page, sent)
     with monkeypatch.context() as patched:
-        patched.setattr(line, "see_to_it", lambda: None)
+        patched.setattr(line, "ensure_worker", lambda: None)
         waiting, _shown = upload(everywhere, "기다림.csv", content)
         walk.get(page)
         assert walk.client.post(f"{waiting}discard/").headers["Location"] == page
     # What the process of the line does, done here.
-    monkeypatch.setattr(line, "see_to_it", work.work_off)
+    monkeypatch.setattr(line, "ensure_worker", work.work_off)
     address, shown = upload(everywhere, "파일.csv", content)
     answer = {"at_stake": Form(shown).data["at_stake"]}
     assert walk.client.post(f"{address}store/", answer).headers["Location"] == address

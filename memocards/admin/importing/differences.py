@@ -10,20 +10,21 @@ from django.utils.text import Truncator
 
 SHOWN: Final = 200
 AROUND: Final = 40
-# Of both texts, blanks and signs included. More are not compared but shown one after the other: a page compares many.
+# Words of both texts, blanks and signs included. Longer texts are shown one after the other, without a comparison,
+# because a page has many of them.
 MOST_WORDS: Final = 4_000
-_SECONDS: Final = 0.05  # for one text; what takes longer is shown as replaced in larger pieces
+_SECONDS: Final = 0.05  # for one text; if the comparison takes longer, larger pieces are shown as replaced
 _WORD: Final = re.compile(r"\w+|\W", re.DOTALL)
-_FIRST: Final = 0x10000  # beyond all that the comparison may take for a blank or a line end
+_FIRST: Final = 0x10000  # no character from here on is a blank or a line end, to which the comparison pays heed
 
 
 def plain(value: Any) -> SafeString:
-    """A value that there is nothing to compare with."""
+    """A value by itself, as of a new row."""
     return format_html("{}", Truncator(_text(value)).chars(SHOWN))
 
 
 def marked(before: Any, after: Any) -> SafeString:
-    """What is deleted in <del>, what is added in <ins>, by words."""
+    """Both values in one text, compared by words: what is deleted stands in <del>, what is added in <ins>."""
     old, new = _text(before), _text(after)
     if old == new:
         return plain(new)
@@ -63,7 +64,7 @@ def _piece(kind: int, text: str, *, first: bool, last: bool) -> SafeString:
 
 
 def _shortened(text: str, *, first: bool, last: bool) -> str:
-    """Text that stays: its end before a change, its beginning after one."""
+    """Text that stays, cut to its beginning and its end, where changes stand beside it."""
     head, tail = ("" if first else text[:AROUND]), ("" if last else text[-AROUND:])
     return text if len(text) <= len(head) + len(tail) + 3 else f"{head} … {tail}"
 

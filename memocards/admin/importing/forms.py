@@ -1,4 +1,4 @@
-"""The two forms of an import: which file and how to read it; and the answer to its preview."""
+"""The two forms of an import: which file and how to read it; and the confirmation of what its preview shows."""
 
 import shlex
 from dataclasses import dataclass
@@ -52,7 +52,7 @@ class Plan:
     format: str
     encoding: str
     html: bool
-    # As it was called then, for whoever reads; the key is what counts.
+    # The name of the topic when the file was sent, to be shown; the topic is found by its key.
     topic: str
     topic_id: int | None
     create_topics: bool
@@ -62,7 +62,7 @@ class Plan:
 
     @property
     def command(self) -> str:
-        """What to type where a file is too much for a page."""
+        """What to type in a terminal instead, for a file that is too large for a page."""
         words = ["manage.py", _COMMANDS[RowKind(self.kind)], self.file]
         words += ["--topic", self.topic] if self.topic else []
         words += ["--create-topics"] if self.create_topics else []
@@ -110,16 +110,16 @@ class FileForm(forms.Form):
 
     @property
     def plan(self) -> Plan:
-        given = self.cleaned_data
+        values = self.cleaned_data
         return Plan(
             kind=self._kind,
-            file=given["import_file"].name,
-            format=given["format"],
-            encoding=given["encoding"] or ENCODINGS[0][0],
-            html=given["html"],
-            topic=given["topic"].name if given["topic"] else "",
-            topic_id=given["topic"].pk if given["topic"] else None,
-            create_topics=given.get("create_topics", False),
+            file=values["import_file"].name,
+            format=values["format"],
+            encoding=values["encoding"] or ENCODINGS[0][0],
+            html=values["html"],
+            topic=values["topic"].name if values["topic"] else "",
+            topic_id=values["topic"].pk if values["topic"] else None,
+            create_topics=values.get("create_topics", False),
             user_id=self._user.pk,
             username=self._user.get_username(),
             language=get_language() or "en",
@@ -136,7 +136,7 @@ class FileForm(forms.Form):
         return cleaned
 
 
-class AnswerForm(forms.Form):
-    """A yes to a preview: to what was counted in it."""
+class ConfirmationForm(forms.Form):
+    """The user's yes to a preview. It carries what the preview had counted: see summary.at_stake()."""
 
     at_stake = forms.CharField(widget=forms.HiddenInput)

@@ -1,8 +1,8 @@
 """The line of imports: whose turn it is, and the few processes that work it off.
 
-The hub starts such a process itself, when there is something to do and not enough of them run already, so that nothing
-else has to. It ends when the line is empty, and with the hub; what it was at then waits again, and goes on as soon as
-somebody looks at it. See docs/adr/0007.
+The hub starts such a process itself, when an import waits and too few of these processes run, so that nobody has to run
+another service. The process ends when the line is empty, and with the hub; an import that it was working on then waits
+again, and goes on as soon as somebody opens its page. See docs/adr/0007.
 """
 
 import fcntl
@@ -22,7 +22,7 @@ from memocards.importing.scratch import imports_directory
 
 logger = logging.getLogger("memocards.importing")
 
-# Each may take what work.LIMITS allow.
+# Processes at the same time. Each may take what work.LIMITS allow.
 AT_ONCE: Final = 2
 TO_DO: Final = {Status.WAITING, Status.ACCEPTED}
 _PROGRAM: Final = (
@@ -31,14 +31,14 @@ _PROGRAM: Final = (
 )
 
 
-def see_to_it() -> None:
-    """Have the line worked off: start a process for it, where there is something to do, and not enough are at it."""
+def ensure_worker() -> None:
+    """Start a process that works the line off, if an import waits and another process is of use."""
     with _line():
         slot = _free_slot()
     if slot is None:
         return
     try:
-        # The slot is the process's: the lock is free again when it has ended, however that was.
+        # The process inherits the lock of its slot, which is free again when the process has ended in whatever way.
         process = subprocess.Popen(  # noqa: S603
             [sys.executable, "-c", _PROGRAM, str(os.getpid())],
             cwd=settings.BASE_DIR,
@@ -52,13 +52,13 @@ def see_to_it() -> None:
         return
     finally:
         os.close(slot)
-    # So that its end is taken note of.
+    # Somebody must wait for a child process, or it stays as a zombie.
     threading.Thread(target=process.wait, daemon=True, name="import").start()
 
 
 @contextmanager
 def next_in_line() -> Iterator[Upload | None]:
-    """The oldest import whose turn it is, held; None where there is none."""
+    """The oldest import whose turn it is, locked; None if there is none."""
     with ExitStack() as stack:
         with _line():
             upload = next(iter(_in_turn()), None)
@@ -68,31 +68,32 @@ def next_in_line() -> Iterator[Upload | None]:
 
 
 @contextmanager
-def alone_with(upload: Upload) -> Iterator[bool]:
-    """False where somebody works on it. For a change that takes a moment."""
+def exclusively(upload: Upload) -> Iterator[bool]:
+    """Keep everybody else from the import, for a change that takes a moment. False if a process works on it."""
     with _line(), upload.held() as held:
         yield held
 
 
 def is_underway(upload: Upload) -> bool:
+    """Whether a process works on the import."""
     with _line():
         return _is_held(upload)
 
 
-def before(upload: Upload) -> int:
-    """How many others are to be done first."""
+def count_before(upload: Upload) -> int:
+    """How many imports are to be read or stored before this one."""
     others = [other for other in uploads() if other.created < upload.created]
     return sum(other.state.status in TO_DO for other in others)
 
 
 def _in_turn() -> list[Upload]:
-    """What is to be read or stored, the oldest first; one at a time of each user, so that none holds up the others."""
-    waiting, busy = _to_do()
-    return [upload for upload in waiting if upload.plan.user_id not in busy]
+    """The imports whose turn it is, the oldest first: of each user one at a time, so that nobody holds up others."""
+    waiting, busy_users = _to_do()
+    return [upload for upload in waiting if upload.plan.user_id not in busy_users]
 
 
 def _to_do() -> tuple[list[Upload], set[int]]:
-    """What is to be read or stored, the oldest first, and the users of whom one is being worked on."""
+    """The imports to be read or stored, the oldest first, and the users of whose imports one is being worked on."""
     uploads_to_do = [upload for upload in uploads() if upload.state.status in TO_DO]
     return uploads_to_do, {upload.plan.user_id for upload in uploads_to_do if _is_held(upload)}
 
@@ -104,7 +105,7 @@ def _is_held(upload: Upload) -> bool:
 
 @contextmanager
 def _line() -> Iterator[None]:
-    """One looks at the locks at a time, for looking takes them for a moment."""
+    """Only one process at a time looks at the locks: to see whether a lock is free, it must be taken for a moment."""
     lock = os.open(imports_directory() / "line.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -114,15 +115,15 @@ def _line() -> Iterator[None]:
 
 
 def _free_slot() -> int | None:
-    """The descriptor of a lock that only so many processes can hold; None where as many are at work as are of use."""
-    to_do, _busy = _to_do()
-    of_use = min(AT_ONCE, len({upload.plan.user_id for upload in to_do}))
+    """A lock's descriptor: there are AT_ONCE of these locks, one for each process. None if enough processes run."""
+    waiting, _busy_users = _to_do()
+    of_use = min(AT_ONCE, len({upload.plan.user_id for upload in waiting}))
     free = [slot for number in range(AT_ONCE) if (slot := _locked_slot(number)) is not None]
-    # One that was started a moment ago has its slot, but nothing in hand yet.
-    kept = free[:1] if AT_ONCE - len(free) < of_use else []
-    for slot in free[len(kept) :]:
-        os.close(slot)
-    return kept[0] if kept else None
+    # Counted by slots: a process that was started a moment ago has a slot, but may not have taken an import yet.
+    slot = free.pop(0) if AT_ONCE - len(free) < of_use else None
+    for unused in free:
+        os.close(unused)
+    return slot
 
 
 def _locked_slot(number: int) -> int | None:

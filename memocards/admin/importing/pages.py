@@ -12,7 +12,7 @@ from django.utils.translation import ngettext
 from django.views.decorators.http import require_POST
 
 from memocards.admin.importing import line
-from memocards.admin.importing.forms import AnswerForm, FileForm
+from memocards.admin.importing.forms import ConfirmationForm, FileForm
 from memocards.admin.importing.summary import Summary
 from memocards.admin.importing.uploads import MOST_OPEN, Status, Upload, room_for_another, uploads_of
 from memocards.admin.lists.choosing import user_id
@@ -55,36 +55,36 @@ class ImportingAdmin(Base):
     def choose_file(self, request: HttpRequest) -> HttpResponse:
         """The form; once it is sent, the import's own page."""
         self._require_permission(request)
-        sent = (request.POST, request.FILES) if request.method == "POST" else ()
-        form = FileForm(*sent, kind=self.imports, user=request.user)
-        if sent and form.is_valid():
+        data = (request.POST, request.FILES) if request.method == "POST" else ()
+        form = FileForm(*data, kind=self.imports, user=request.user)
+        if data and form.is_valid():
             if room_for_another(user_id(request)):
                 upload = Upload.create(form.plan, form.cleaned_data["import_file"].chunks())
-                line.see_to_it()
+                line.ensure_worker()
                 return HttpResponseRedirect(self._page(upload))
             sentence = _("%d imports of yours wait to be read or answered. Answer or discard one of them first.")
             form.add_error(None, sentence % MOST_OPEN)
         return self._render(request, form=form, imports=self._listed(request))
 
     def show_import(self, request: HttpRequest, upload_id: str) -> HttpResponse:
-        """How far it is, what it would change, why it was refused; and once it is stored, the list."""
+        """How far the import is, what it would change, or why it was refused; once it is stored, the list."""
         self._require_permission(request)
         upload = self._find(request, upload_id)
         if upload is None:
             return self._too_old(request)
         state = upload.state
         if "look" in request.GET and state.status not in line.TO_DO:
-            # Asked by the script of the page, which then opens it.
+            # The page's script asks whether the import still goes on; told that it does not, it loads the page anew.
             return HttpResponse(status=204)
         if state.status in line.TO_DO:
-            line.see_to_it()
+            line.ensure_worker()
             return self._render(
                 request,
                 upload=upload,
                 state=state,
                 address=self._page(upload),
                 underway=line.is_underway(upload),
-                before=line.before(upload),
+                before=line.count_before(upload),
             )
         form = FileForm(initial=upload.plan.choices, kind=self.imports, user=request.user)
         if state.status is Status.REFUSED:
@@ -96,50 +96,51 @@ class ImportingAdmin(Base):
             return self._finish(request, upload, summary)
         if state.sentences:
             self.message_user(request, " ".join(state.sentences), messages.WARNING)
-        shown = {"upload": upload, "summary": summary, "pages": self._pages(upload)}
-        if not summary.stored:
-            return self._render(request, **shown, form=form)
-        return self._render(request, **shown, answer=AnswerForm(initial={"at_stake": summary.at_stake}))
+        preview = {"upload": upload, "summary": summary, "pages": self._pages(upload)}
+        if not summary.new_or_changed:
+            return self._render(request, **preview, form=form)
+        confirmation = ConfirmationForm(initial={"at_stake": summary.at_stake})
+        return self._render(request, **preview, confirmation=confirmation)
 
     def store_import(self, request: HttpRequest, upload_id: str) -> HttpResponse:
-        """A yes: from here on it is to be stored, if it is still what was shown."""
+        """The user confirms the preview: the import waits to be stored, if the preview is still the same."""
         self._require_permission(request)
         upload = self._find(request, upload_id)
-        form = AnswerForm(request.POST)
+        form = ConfirmationForm(request.POST)
         if upload is None or not form.is_valid():
             return self._too_old(request)
         if upload.plan.create_topics and not request.user.has_perm("memocards.add_topic"):
             raise PermissionDenied
-        with line.alone_with(upload) as alone:
+        with line.exclusively(upload) as is_ours:
             state = upload.state
-            if alone and state.status is Status.PREVIEWED and upload.is_open:
+            if is_ours and state.status is Status.PREVIEWED and upload.is_open:
                 summary = upload.summary
-                # What was shown by now in another tab is not what this answer was given to.
+                # Another tab may show a newer preview. This yes was not said to that one.
                 if summary is not None and summary.at_stake == form.cleaned_data["at_stake"]:
                     upload.change(status=Status.ACCEPTED, sentences=[], attempts=0)
-        line.see_to_it()
+        line.ensure_worker()
         return HttpResponseRedirect(self._page(upload))
 
     def discard_import(self, request: HttpRequest, upload_id: str) -> HttpResponse:
         self._require_permission(request)
         upload = self._find(request, upload_id)
         if upload is not None:
-            with line.alone_with(upload) as alone:
-                if alone:
+            with line.exclusively(upload) as is_ours:
+                if is_ours:
                     upload.remove()
-            if not alone:
+            if not is_ours:
                 sentence = _("This import is being worked on. Try again in a moment.")
                 self.message_user(request, sentence, messages.WARNING)
         return HttpResponseRedirect(self._address("import"))
 
     def _finish(self, request: HttpRequest, upload: Upload, summary: Summary) -> HttpResponse:
         report = summary.report
-        told = ngettext(
+        message = ngettext(
             "Imported from “%(file)s”: %(new)d new, %(changed)d changed. It waits for review.",
             "Imported from “%(file)s”: %(new)d new, %(changed)d changed. They wait for review.",
-            summary.stored,
+            summary.new_or_changed,
         )
-        self.message_user(request, told % {"file": report.file, "new": report.new, "changed": report.changed})
+        self.message_user(request, message % {"file": report.file, "new": report.new, "changed": report.changed})
         upload.remove()
         return HttpResponseRedirect(self._address("changelist"))
 
@@ -180,6 +181,6 @@ class ImportingAdmin(Base):
 
     def _render(self, request: HttpRequest, **context: Any) -> HttpResponse:
         shared = {**self.admin_site.each_context(request), "title": _("Import"), "opts": self.opts, "media": self.media}
-        # What is on its way changes while one looks away from it.
+        # An import goes on while its page is not looked at: the browser must not show an old state of it.
         headers = {"Cache-Control": "no-store"}
         return TemplateResponse(request, PAGE, {**shared, **context}, headers=headers)

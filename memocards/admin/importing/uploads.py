@@ -1,7 +1,7 @@
 """An import on its way: the uploaded file, its rows once they are read, and how far it is, in a directory of its own.
 
-All of it lies in files, so that it outlives every process, and a process that died leaves nothing that claims to run:
-whoever works on an import holds a lock, which the kernel takes back.
+All of this lies in files, so that an import outlives the processes that work on it. Whoever works on one holds a lock,
+which the kernel releases when the process dies: so no import claims to be worked on when it is not.
 """
 
 import fcntl
@@ -22,22 +22,22 @@ from memocards.admin.importing.summary import Summary
 from memocards.importing.scratch import forget_old, imports_directory
 from memocards.importing.spool import Spool
 
-# Of one user: that are read, or wait for it or for an answer, and so keep a file.
+# Imports of one user that are read, or wait for that or for the user's yes: these keep a file.
 MOST_OPEN: Final = 10
-# Of one user: that are over and only say how it ended.
+# Imports of one user that are over, and only say how they ended.
 _MOST_OVER: Final = 10
 _ID_LENGTH: Final = 32
-# What it takes to go on with an import, in an order in which it can be copied while somebody works on it: each is
-# complete before what stands in front of it goes, and before what stands behind it speaks of it.
+# The files that it takes to go on with an import, in an order in which a backup can copy them while somebody works on
+# it: a file is complete before those in front of it are deleted, and before those behind it say that it is there.
 _LASTING: Final = ("plan.json", "file", "count", "rows", "state.json", "outcome.json")
 
 
 class Status(StrEnum):
-    # To be read. Whether somebody is at it, the lock says.
+    # To be read. The lock says whether a process reads it already.
     WAITING = "waiting"
-    # Read and compared; waits for an answer, if there is anything to store.
+    # Read and compared. If there is anything to store, it waits for the user's yes.
     PREVIEWED = "previewed"
-    # The answer was yes: to be stored.
+    # The user said yes: to be stored.
     ACCEPTED = "accepted"
     STORED = "stored"
     REFUSED = "refused"
@@ -45,8 +45,8 @@ class Status(StrEnum):
 
 @dataclass(frozen=True)
 class State:
-    """`sentences`: why it was refused, or why there is another preview. `attempts`: how often somebody began with what
-    is to be done."""
+    """`sentences`: why the import was refused, or why there is another preview. `attempts`: how often a process began
+    to do what the status says is to be done."""
 
     status: Status = Status.WAITING
     sentences: list[str] = field(default_factory=list)
@@ -55,7 +55,7 @@ class State:
 
 @dataclass(frozen=True)
 class Upload:
-    """One import. Its name is not to be guessed, and is shown to its user alone."""
+    """One import. Its id cannot be guessed, and is shown to its user alone."""
 
     id: str
     plan: Plan
@@ -66,7 +66,7 @@ class Upload:
         """Keep a file that nobody else on this machine may read."""
         forget_old()
         upload = cls(uuid4().hex, plan, time.time())
-        # Complete before it has its name, so that nobody takes half of it for the whole.
+        # The directory is complete before it gets its name, so that nobody takes half of it for the whole.
         draft = imports_directory() / f"draft-{upload.id}"
         draft.mkdir(mode=0o700)
         try:
@@ -81,12 +81,12 @@ class Upload:
 
     @classmethod
     def find(cls, id: str) -> "Upload | None":
-        """None for one that is gone, or never was."""
+        """None if the import is gone, or never was."""
         if len(id) != _ID_LENGTH or not id.isalnum():
             return None
         try:
-            kept = json.loads((imports_directory() / id / "plan.json").read_bytes())
-            return cls(id, Plan(**kept["plan"]), kept["created"])
+            content = json.loads((imports_directory() / id / "plan.json").read_bytes())
+            return cls(id, Plan(**content["plan"]), content["created"])
         except (OSError, ValueError, TypeError):
             return None
 
@@ -96,7 +96,7 @@ class Upload:
 
     @property
     def lasting_files(self) -> list[Path]:
-        """What is to be kept elsewhere so that it can go on there; some may not be there yet, or any more."""
+        """The files that a backup keeps, so that the import can go on. Some may not exist yet, or any more."""
         return [self.directory / name for name in _LASTING]
 
     @property
@@ -105,28 +105,28 @@ class Upload:
 
     @property
     def state(self) -> State:
-        """How far it is. One that was removed meanwhile is refused, without a reason."""
+        """How far the import is. If it was removed meanwhile, it is refused, without a reason."""
         try:
-            kept = json.loads((self.directory / "state.json").read_bytes())
+            fields = json.loads((self.directory / "state.json").read_bytes())
         except OSError:
             return State(Status.REFUSED)
-        return State(**{**kept, "status": Status(kept["status"])})
+        return State(**{**fields, "status": Status(fields["status"])})
 
     def change(self, **changes: Any) -> None:
-        """For whoever holds it."""
+        """Change the state. Only whoever holds the lock may do that: see held()."""
         if self.directory.exists():
             _replace(self.directory / "state.json", json.dumps(asdict(replace(self.state, **changes))))
 
     @property
     def summary(self) -> Summary | None:
-        """Once the rows were compared."""
+        """What the import would do. None until the rows are compared."""
         try:
             return Summary(json.loads((self.directory / "outcome.json").read_bytes()))
         except OSError:
             return None
 
     def keep_summary(self, summary: Summary) -> None:
-        _replace(self.directory / "outcome.json", json.dumps(summary.kept))
+        _replace(self.directory / "outcome.json", json.dumps(summary.content))
 
     @property
     def rows_read(self) -> int:
@@ -144,21 +144,21 @@ class Upload:
 
     @property
     def rows(self) -> Spool | None:
-        """Once the file is read; None before, and after it is over."""
+        """The rows of the file. None until it is read, and after the import is over."""
         try:
             return Spool.opened(self.directory / "rows", int((self.directory / "count").read_text()))
         except (OSError, ValueError):
             return None
 
     def keep_rows(self, spool: Spool) -> Spool:
-        """The file itself has done its duty."""
+        """Keep the rows, and delete the file itself, which is not needed any more."""
         _replace(self.directory / "count", str(spool.count))
-        kept = spool.path.rename(self.directory / "rows")
+        path = spool.path.rename(self.directory / "rows")
         self.file.unlink(missing_ok=True)
-        return replace(spool, path=kept)
+        return replace(spool, path=path)
 
     def drop_content(self) -> None:
-        """It is over: only how it ended is kept."""
+        """Delete file and rows of an import that is over. How it ended is kept."""
         for name in ("file", "rows", "rows.draft"):
             (self.directory / name).unlink(missing_ok=True)
 
@@ -171,7 +171,7 @@ class Upload:
 
     @contextmanager
     def held(self) -> Iterator[bool]:
-        """False where somebody else holds it."""
+        """Hold the import's lock. False if somebody else holds it."""
         try:
             lock = os.open(self.directory / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError:
@@ -189,8 +189,8 @@ class Upload:
 
 def uploads() -> list[Upload]:
     """All imports, the oldest first."""
-    found = [Upload.find(path.name) for path in imports_directory().iterdir() if len(path.name) == _ID_LENGTH]
-    return sorted((upload for upload in found if upload), key=lambda upload: (upload.created, upload.id))
+    everything = [Upload.find(path.name) for path in imports_directory().iterdir() if len(path.name) == _ID_LENGTH]
+    return sorted((upload for upload in everything if upload), key=lambda upload: (upload.created, upload.id))
 
 
 def uploads_of(user_id: int, kind: str) -> list[Upload]:
@@ -200,7 +200,7 @@ def uploads_of(user_id: int, kind: str) -> list[Upload]:
 
 
 def room_for_another(user_id: int) -> bool:
-    """Whether this user may upload another file. What is over makes room by itself."""
+    """Whether this user may upload another file. Deletes the oldest of the user's imports that are over."""
     mine = [upload for upload in uploads() if upload.plan.user_id == user_id]
     over = [upload for upload in mine if not upload.is_open]
     for upload in over[: max(0, len(over) - _MOST_OVER)]:

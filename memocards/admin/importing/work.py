@@ -1,4 +1,4 @@
-"""One turn of the line: a file is read and compared, or what was looked at is stored. Started by line.see_to_it()."""
+"""One turn of the line: a file is read and compared, or its rows are stored. line.ensure_worker() starts this."""
 
 import logging
 import os
@@ -13,7 +13,7 @@ from django.utils.translation import gettext as _
 from kit.transactions import in_transaction
 from memocards.admin.importing.forms import Plan
 from memocards.admin.importing.line import next_in_line
-from memocards.admin.importing.summary import MOST_SHOWN, Summary
+from memocards.admin.importing.summary import MOST_SHOWN, Summary, at_stake
 from memocards.admin.importing.uploads import Status, Upload
 from memocards.content.editors import Editor
 from memocards.errors import DomainError
@@ -43,14 +43,17 @@ _NICENESS: Final = 5
 
 
 class PreviewOutdated(DomainError):
-    """What would happen now is not what was shown."""
+    """Storing the rows now would do something else than the preview said."""
 
     def __init__(self) -> None:
         super().__init__(_("Something has changed since the preview, so nothing was imported. Here is a new one."))
 
 
 def main(hub: int) -> int:
-    """Work the line off, until it is empty or the hub is gone. Returns the exit code."""
+    """Work the line off, until it is empty or the hub is gone. Returns the exit code.
+
+    `hub`: the process that started this one.
+    """
 
     def look(_number: int, _frame: FrameType | None) -> None:
         if os.getppid() != hub:
@@ -69,7 +72,7 @@ def main(hub: int) -> int:
 
 
 def work_off() -> None:
-    """Take one import after the other. Without the database, they wait until somebody looks at them again."""
+    """Take one import after the other. Without the database they wait, until somebody opens an import's page again."""
     try:
         while _one_turn():
             pass
@@ -94,7 +97,7 @@ def _work_on(upload: Upload) -> None:
     upload.change(attempts=state.attempts + 1)
     try:
         if state.status is Status.WAITING:
-            _show(upload, upload.rows or _read(upload))
+            _compare(upload, upload.rows or _read(upload))
         else:
             _store(upload)
     except LimitReached as refusal:
@@ -125,15 +128,15 @@ def _read(upload: Upload) -> Spool:
     return upload.keep_rows(spool)
 
 
-def _show(upload: Upload, rows: Spool, *sentences: str) -> None:
-    """Compare the rows with what is there, and keep that to be looked at."""
+def _compare(upload: Upload, rows: Spool, *sentences: str) -> None:
+    """Compare the rows with what is stored, and keep the summary for the user to look at."""
     plan = upload.plan
-    seen = preview(rows, topic=_topic_of(plan), most=MOST_SHOWN)
-    if seen.report.new_topics and not plan.create_topics:
-        raise UnknownTopics(seen.report.new_topics)
-    summary = Summary.of(seen, RowKind(plan.kind))
-    if not summary.stored:
-        # There is nothing to say yes to.
+    comparison = preview(rows, topic=_topic_of(plan), most=MOST_SHOWN)
+    if comparison.report.new_topics and not plan.create_topics:
+        raise UnknownTopics(comparison.report.new_topics)
+    summary = Summary.of(comparison, RowKind(plan.kind))
+    if not summary.new_or_changed:
+        # Nothing would be stored, so nobody is asked, and the rows are not needed any more.
         upload.drop_content()
     upload.keep_summary(summary)
     upload.change(status=Status.PREVIEWED, sentences=list(sentences), attempts=0)
@@ -146,7 +149,7 @@ def _store(upload: Upload) -> None:
     try:
         report = _stored(rows, upload.plan, summary.at_stake)
     except PreviewOutdated as outdated:
-        _show(upload, rows, str(outdated))
+        _compare(upload, rows, str(outdated))
         return
     upload.drop_content()
     upload.keep_summary(Summary.done(report, RowKind(upload.plan.kind)))
@@ -154,16 +157,16 @@ def _store(upload: Upload) -> None:
 
 
 @in_transaction
-def _stored(rows: Spool, plan: Plan, at_stake: str) -> Report:
+def _stored(rows: Spool, plan: Plan, confirmed: str) -> Report:
     report = store(
         rows,
         topic=_topic_of(plan),
         create_topics=plan.create_topics,
-        # The preview listed them, and the button said so.
+        # The preview listed the bad rows, and the button said that they are skipped.
         skip_bad=True,
         editor=Editor(plan.user_id),
     )
-    if Summary.done(report, RowKind(plan.kind)).at_stake != at_stake:
+    if at_stake(report) != confirmed:
         raise PreviewOutdated
     return report
 

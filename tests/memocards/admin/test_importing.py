@@ -58,7 +58,7 @@ def _worked_off_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
     That process, and what becomes of it: tests/attack/test_imports.py and tests/browser/test_import.py.
     """
-    monkeypatch.setattr(line, "see_to_it", work.work_off)
+    monkeypatch.setattr(line, "ensure_worker", work.work_off)
 
 
 @pytest.fixture
@@ -68,7 +68,7 @@ def left_waiting(monkeypatch: pytest.MonkeyPatch) -> Callable[[], AbstractContex
     @contextmanager
     def while_nobody_works() -> Iterator[None]:
         with monkeypatch.context() as patched:
-            patched.setattr(line, "see_to_it", lambda: None)
+            patched.setattr(line, "ensure_worker", lambda: None)
             yield
 
     return while_nobody_works
