@@ -5,33 +5,29 @@ import hashlib
 import json
 import re
 import unicodedata
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from memocards.exchange.markup import Markup
+from memocards.importing.conversions import Conversions
 from memocards.importing.formats.decoding import has_surrogates, undecoded
 from memocards.importing.rows import BadRow, CardRow, Item, QuestionRow, Record, RowKind, Skipped
 from memocards.limits import TEXT_LIMIT
-from memocards.markup.from_html import TooIntricate, from_html, from_markdown
 
-_CONVERT: Final[Mapping[Markup, Callable[[str], tuple[str, list[str]]]]] = {
-    Markup.MARKDOWN: from_markdown,
-    Markup.HTML: from_html,
-    Markup.EXACT: lambda text: (text, []),
-}
-# What PostgreSQL takes for more than blanks.
+# A text that holds none of these is empty: PostgreSQL, whose check refuses empty texts, takes U+001C to U+001F for no
+# blanks.
 _NOT_BLANK: Final = re.compile(r"[\S\x1c-\x1f]")
-# Markup may be longer than what it says, but converting it takes time.
-_LONGEST_WRITTEN: Final = 5 * TEXT_LIMIT
-# Characters of texts whose conversion is kept.
-_MOST_KEPT: Final = 4_000_000
+# With its markup, a text may be longer than what is stored of it; but converting takes time.
+_LONGEST_MARKUP: Final = 5 * TEXT_LIMIT
 _MOST_TAGS, _LONGEST_TAG = 50, 100
 _LONGEST_ID, _LONGEST_TOPIC, _LONGEST_SOURCE = 200, 200, 500
 _MOST_CHOICES: Final = 10
-# Value → what a person calls it.
+# Of the ids that derived_id() makes.
+DERIVED_PREFIX: Final = "content-"
+# Name of a value → what it is called in a sentence.
 _LABELS: Final[Mapping[str, Any]] = {
     "front": gettext_lazy("front"),
     "back": gettext_lazy("back"),
@@ -49,30 +45,6 @@ _LABELS: Final[Mapping[str, Any]] = {
 }
 
 
-class Conversions:
-    """What the texts of one file became, so that a text that stands in ten thousand rows is converted once.
-
-    Converting is what takes long; what is kept is bounded, and forgotten when it is full.
-    """
-
-    def __init__(self) -> None:
-        self._kept: dict[tuple[Markup, str], tuple[str, list[str]] | None] = {}
-        self._length = 0
-
-    def convert(self, text: str, markup: Markup) -> tuple[str, list[str]] | None:
-        """The text as our Markdown, and the media that are left out; None where its markup is too intricate."""
-        key = (markup, text)
-        if key not in self._kept:
-            if self._length > _MOST_KEPT:
-                self._kept, self._length = {}, 0
-            self._length += len(text)
-            try:
-                self._kept[key] = _CONVERT[markup](text)
-            except TooIntricate:
-                self._kept[key] = None
-        return self._kept[key]
-
-
 def checked(record: Record, kind: RowKind, markup: Markup, conversions: Conversions) -> list[Item]:
     """The record's row or bad row, and the media that it leaves out."""
     checking = _Checking(record, markup, conversions)
@@ -88,18 +60,18 @@ def derived_id(*texts: str) -> str:
     Unicode's composed form and single blanks, so that the same words have the same id.
     """
     words = "\n".join(" ".join(unicodedata.normalize("NFC", text).split()) for text in texts)
-    return "content-" + hashlib.sha256(words.encode()).hexdigest()[:40]
+    return DERIVED_PREFIX + hashlib.sha256(words.encode()).hexdigest()[:40]
 
 
 class _Checking:
-    """Looks at one record, and collects what is wrong with it."""
+    """Makes a row of one record, and collects what is wrong with it in `problems`."""
 
     def __init__(self, record: Record, markup: Markup, conversions: Conversions) -> None:
         self._record, self._values, self._conversions = record, record.values, conversions
         self.problems: list[str] = []
         self.media: list[str] = []
-        self._written = self._markup() or markup
-        self._exact = self._written is Markup.EXACT
+        self._markup = self._own_markup() or markup
+        self._exact = self._markup is Markup.EXACT
 
     def card(self) -> CardRow:
         front = self._text("front")
@@ -134,8 +106,8 @@ class _Checking:
             source=self._source(),
         )
 
-    def _markup(self) -> Markup | None:
-        """What the row itself says of its texts."""
+    def _own_markup(self) -> Markup | None:
+        """The markup that the row itself names; None where it names none."""
         named = (self._plain(self._values.get("markup"), _LABELS["markup"]) or "").strip().lower()
         if not named or named in list(Markup):
             return Markup(named) if named else None
@@ -168,11 +140,11 @@ class _Checking:
 
     def _converted(self, label: Any, text: str) -> str | None:
         """A text in our Markdown. None, and a problem, where that is not to be had."""
-        if len(text) > _LONGEST_WRITTEN:
+        if len(text) > _LONGEST_MARKUP:
             problem = _("The %(what)s has %(count)s characters with its markup; at most %(most)s are read.")
-            self.problems.append(problem % {"what": label, "count": f"{len(text):,}", "most": f"{_LONGEST_WRITTEN:,}"})
+            self.problems.append(problem % {"what": label, "count": f"{len(text):,}", "most": f"{_LONGEST_MARKUP:,}"})
             return None
-        conversion = self._conversions.convert(text, self._written)
+        conversion = self._conversions.convert(text, self._markup)
         if conversion is None:
             self.problems.append(_("The %s holds a table of too many cells.") % label)
             return None
@@ -219,7 +191,7 @@ class _Checking:
         return source if source or (self._exact and "source" in self._values) else None
 
     def _external_id(self) -> str:
-        # As it is, blanks inside included: it is another program's name for the row.
+        # Blanks inside stay as they are, because this is another program's name for the row.
         text = self._plain(self._values.get("external_id"), _LABELS["external_id"]) or ""
         if not self._exact:
             text = text.strip()

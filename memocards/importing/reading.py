@@ -9,7 +9,8 @@ from typing import BinaryIO, TypeAlias
 from django.utils.translation import gettext as _
 
 from memocards.exchange.markup import Markup
-from memocards.importing.checking import Conversions, checked
+from memocards.importing.checking import checked
+from memocards.importing.conversions import Conversions
 from memocards.importing.formats.format import Format, OpenFile
 from memocards.importing.formats.table import format_named, recognise
 from memocards.importing.refusals import UnreadableFile
@@ -65,13 +66,13 @@ def read(
 
 
 def _name_of(source: Source) -> str:
-    given = source if isinstance(source, str | Path) else getattr(source, "name", None) or _("the file")
-    return Path(str(given)).name
+    path = source if isinstance(source, str | Path) else getattr(source, "name", None) or _("the file")
+    return Path(str(path)).name
 
 
 @contextmanager
 def _opened(source: Source, name: str) -> Iterator[BinaryIO]:
-    """The file, at its start. One that was given stays open."""
+    """The file, at its start. An open one stays open."""
     if not isinstance(source, str | Path):
         source.seek(0)
         yield source

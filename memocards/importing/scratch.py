@@ -1,4 +1,4 @@
-"""DATA_DIR/imports: what is uploaded, unpacked and spooled, for as long as it takes, and a day at most."""
+"""The directory DATA_DIR/imports: uploaded files, unpacked files and spools, for as long as they are needed."""
 
 import shutil
 import tempfile
@@ -10,11 +10,12 @@ from typing import Any, Final
 
 from django.conf import settings
 
+# What nobody came back to for so long is deleted.
 KEPT_SECONDS: Final = 24 * 60 * 60
 
 
 def imports_directory() -> Path:
-    """It is there, and nobody else on this machine may look into it."""
+    """The directory, which is created if need be. Other users of this machine may not look into it."""
     data: Any = settings.DATA_DIR
     directory = Path(data) / "imports"
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -23,7 +24,7 @@ def imports_directory() -> Path:
 
 @contextmanager
 def scratch_directory() -> Iterator[Path]:
-    """A directory of one's own. It goes at the end, or where that was not to be, after a day."""
+    """A directory for the caller alone. It is deleted at the end; if the process dies before, after a day."""
     forget_old()
     with tempfile.TemporaryDirectory(prefix="reading-", dir=imports_directory(), ignore_cleanup_errors=True) as path:
         yield Path(path)

@@ -12,6 +12,7 @@ from django.utils.translation import gettext as _
 from psycopg import sql
 
 from memocards.exchange.names import NAME_PATTERN, NAME_SQL, name_of
+from memocards.importing.checking import DERIVED_PREFIX
 from memocards.importing.formats.format import Format
 from memocards.importing.refusals import TopicMissing
 from memocards.importing.reports import Report
@@ -21,10 +22,9 @@ from memocards.importing.targets import Target
 from memocards.models import MemoCard, Topic
 
 _STEP: Final = 1_000
-# So few rows may be looked up one by one: even at its worst that is quick.
+# Up to so many rows PostgreSQL may look up one by one, which is quick even if it misjudges the tables.
 _MOST_BY_LOOP: Final = 100
 _GUIDS_AT_ONCE: Final = 5_000
-DERIVED: Final = "content-"
 _SAME_ID: Final = (
     "stored.topic_id = stage.topic_id AND stored.external_id = stage.external_id AND stored.external_id <> ''"
 )
@@ -62,11 +62,11 @@ class Stage:
                     if topic is None:
                         raise TopicMissing(self.report.file, row.place)
                     copy.write_row(self.target.staged(number, topic, topics.get(topic), row))
-            # A temporary table is never analysed by itself, and without that it counts as tiny.
+            # PostgreSQL never analyses a temporary table by itself, and takes one that is not analysed for tiny.
             cursor.execute("ANALYZE import_stage")
-            # Nor is the table of cards known for what it is right after a large import. The planner then takes it for
-            # empty and looks through the whole topic for each row: a hundred thousand took over ten minutes. A hash
-            # join reads the table once, whatever the planner believes.
+            # Right after a large import, the statistics of the table of cards are outdated too. The planner then takes
+            # it for empty and looks through the whole topic for each row: a hundred thousand took over ten minutes. A
+            # hash join reads the table once, whatever the planner believes.
             method = "off" if self._staged > _MOST_BY_LOOP else "on"
             cursor.execute(f"SET LOCAL enable_nestloop = {method}")
 
@@ -144,7 +144,7 @@ class Stage:
             for number, place, earlier, external_id, says_the_same in sorted(cursor.fetchall()):
                 if says_the_same:
                     self.report.repeated += 1
-                elif external_id.startswith(DERIVED):
+                elif external_id.startswith(DERIVED_PREFIX):
                     reason = _("The row begins as %s does, but goes on differently. Give both an id of their own.")
                     self.report.add_bad(BadRow(number, place, reason % earlier))
                 else:
@@ -168,7 +168,8 @@ class Stage:
                     " topic_id bigint, external_id text, {}) ON COMMIT DROP"
                 ).format(columns)
             )
-            # The keys of what is written, and what it was before: empty for a new row. In the database, however many.
+            # The keys of the rows that are written, and what these were before: NULL for new rows. They are kept in the
+            # database, because there may be many.
             cursor.execute(
                 "CREATE TEMPORARY TABLE import_touched"
                 " (id bigint PRIMARY KEY, was_approved boolean, updated_at timestamptz) ON COMMIT DROP"
