@@ -14,11 +14,11 @@ AT_ONCE = 2_000
 
 def live_topics(names: Sequence[str]) -> list[Topic]:
     """The topics of these names, in the given order, each once. Raises NotFound."""
-    found = {topic.name: topic for topic in Topic.objects.filter(name__in=names, deleted_at__isnull=True)}
+    topics = {topic.name: topic for topic in Topic.objects.filter(name__in=names, deleted_at__isnull=True)}
     for name in names:
-        if name not in found:
+        if name not in topics:
             raise NotFound(_("topic"), repr(name))
-    return [found[name] for name in dict.fromkeys(names)]
+    return [topics[name] for name in dict.fromkeys(names)]
 
 
 def cards_of(topic: Topic, *, waiting: bool) -> QuerySet[MemoCard]:

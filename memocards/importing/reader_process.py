@@ -32,7 +32,7 @@ _TELL_SECONDS: Final = 0.25
 _PR_SET_PDEATHSIG: Final = 1
 _NICENESS: Final = 10
 _MOST_OPEN_FILES: Final = 64
-# How zlib says that it found no memory, which would otherwise be taken for damage.
+# How zlib says that there was no memory left. Its other errors mean that the file is damaged.
 _ZLIB_MEMORY: Final = "Error -4 "
 # A process that does not heed the first signal is killed so many seconds of computing later.
 _GRACE_SECONDS: Final = 2
@@ -44,7 +44,7 @@ class _Reached(Exception):
 
 
 def main() -> int:
-    """Returns the exit code: 0 where it was said how the file is; anything else is a fault of ours."""
+    """Returns the exit code: 0 where the parent was told how reading ended; anything else is a fault of ours."""
     orders = json.load(sys.stdin)
     limits = Limits(**orders["limits"])
     _confine(limits, orders["parent"])
@@ -76,7 +76,7 @@ def _spool(orders: dict[str, Any], limits: Limits) -> int:
         name=orders["name"],
     )
     count = read_so_far = 0
-    told = time.monotonic()
+    last_told = time.monotonic()
     try:
         with Path(orders["spool"]).open("wb") as file:
             writer = SpoolWriter(file, rows.name, rows.kind, rows.format)
@@ -88,8 +88,8 @@ def _spool(orders: dict[str, Any], limits: Limits) -> int:
                     raise _Reached(Limit.ROWS)
                 if writer.size > limits.text:
                     raise _Reached(Limit.TEXT)
-                if time.monotonic() - told > _TELL_SECONDS:
-                    told = time.monotonic()
+                if time.monotonic() - last_told > _TELL_SECONDS:
+                    last_told = time.monotonic()
                     _tell(rows=read_so_far)
     except OSError as error:
         if error.errno == errno.EFBIG:
@@ -105,7 +105,7 @@ def _confine(limits: Limits, parent: int) -> None:
     if os.getppid() != parent:
         os._exit(1)
     os.nice(_NICENESS)
-    # What computes too long is ended by a signal, from whatever it is in.
+    # Whatever the process is at when its time is up, the kernel ends it by a signal.
     seconds = limits.processor_seconds
     resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds + _GRACE_SECONDS))
     resource.setrlimit(resource.RLIMIT_AS, (limits.memory, limits.memory))

@@ -1,6 +1,7 @@
 """read_apart(): a file is read in a process of its own, with limits, and its rows come back as a spool.
 
-Whatever a file does to its reader, it does not do to whoever asked: what was taken comes back with the process.
+Whatever a file does to the process that reads it, the caller is safe: memory, disk and time that were taken come back
+when that process ends.
 """
 
 import contextlib
@@ -28,7 +29,8 @@ from memocards.importing.spool import Spool
 
 _LOOK_SECONDS: Final = 0.5
 _CHUNK: Final = 64 * 1024
-# Where things are. No address of a database and no key: the reader needs none.
+# What the process needs of the environment: where programs and libraries are. The address of the database and the
+# secret key are not among it.
 _ENVIRONMENT: Final = ("PATH", "HOME", "LANG", "LC_ALL", "LC_CTYPE", "VIRTUAL_ENV", "PYTHONPATH")
 
 
@@ -70,7 +72,7 @@ def read_apart(
         stdout=subprocess.PIPE,
         cwd=settings.BASE_DIR,
         env={**environment, "TMPDIR": str(spool.parent.resolve())},
-        # Ctrl-C is for whoever asked, who ends the reader then.
+        # Ctrl-C goes to the caller alone, which then ends the reader.
         start_new_session=True,
     )
     try:
@@ -91,29 +93,29 @@ def _followed(
 ) -> Spool:
     assert process.stdin is not None  # noqa: S101
     with contextlib.suppress(BrokenPipeError):
-        # One that has ended already says why below.
+        # If the process has ended already, its exit code says why: see below.
         process.stdin.write(json.dumps(orders).encode())
         process.stdin.close()
-    for said in _lines(process, limits):
-        if "rows" in said:
-            on_read(said["rows"])
-        elif "refused" in said:
-            file, reason, place = said["refused"]
+    for message in _messages(process, limits):
+        if "rows" in message:
+            on_read(message["rows"])
+        elif "refused" in message:
+            file, reason, place = message["refused"]
             raise UnreadableFile(file, reason, place=place)
-        elif "limit" in said:
-            raise LimitReached(Limit(said["limit"]), limits)
+        elif "limit" in message:
+            raise LimitReached(Limit(message["limit"]), limits)
         else:
-            return Spool.opened(Path(orders["spool"]), said["done"])
+            return Spool.opened(Path(orders["spool"]), message["done"])
     code = process.wait()
     if code == -signal.SIGXCPU:
         raise LimitReached(Limit.PROCESSOR, limits)
     if code == -signal.SIGABRT:
-        # How a library that is not Python's ends when there is no memory left.
+        # Libraries in C abort the process when there is no memory left.
         raise LimitReached(Limit.MEMORY, limits)
     raise UnreadableFile(orders["name"], _("Reading the file broke off (%s).") % _ending(code))
 
 
-def _lines(process: "subprocess.Popen[bytes]", limits: Limits) -> Iterator[dict[str, Any]]:
+def _messages(process: "subprocess.Popen[bytes]", limits: Limits) -> Iterator[dict[str, Any]]:
     """What the reader says, until it ends. Raises LimitReached when its time is over."""
     assert process.stdout is not None  # noqa: S101
     deadline = time.monotonic() + limits.seconds

@@ -1,4 +1,4 @@
-"""What an import refuses as a whole; what is wrong with a single row is a BadRow."""
+"""Errors that refuse an import as a whole. What is wrong with a single row is a BadRow."""
 
 from collections.abc import Sequence
 

@@ -7,10 +7,10 @@ from typing import Any, Final
 
 from memocards.importing.rows import BadRow, Skipped
 
-# More than a person reads; the count goes on.
+# Names and rows that are listed, more than a person reads. All are counted.
 MOST_LISTED: Final = 1_000
 _LONGEST_SHOWN: Final = 2_000
-# A terminal would obey the one, and nothing can be written with the other.
+# A terminal would obey a control character, and a text with a surrogate cannot be encoded.
 _CONTROLS_AND_SURROGATES: Final = re.compile(r"[\0-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
@@ -18,16 +18,16 @@ def printable(text: str) -> str:
     """A stranger's text as it may be shown: no longer than a page, and strange characters by their numbers."""
     if len(text) > _LONGEST_SHOWN:
         text = f"{text[:_LONGEST_SHOWN]}…"
-    return _CONTROLS_AND_SURROGATES.sub(lambda found: repr(found[0])[1:-1], text)
+    return _CONTROLS_AND_SURROGATES.sub(lambda match: repr(match[0])[1:-1], text)
 
 
 @dataclass
 class Report:
     """Counts of rows. `read` is all of them: new + changed + unchanged + deleted + repeated + bad.
 
-    `unapproved`: how many of the changed were approved, and go back to review. `versions`: a digest of what the changed
-    rows were before; another one, and somebody changed them since it was taken. `deleted`: rows whose card or question
-    was deleted here; it stays deleted. `repeated`: rows that say again what an earlier row of the file said.
+    `unapproved`: how many of the changed were approved, and go back to review. `versions`: a digest of which rows
+    change and when each was last written: if it differs later, somebody changed them meanwhile. `deleted`: rows whose
+    card or question was deleted here; it stays deleted. `repeated`: rows that say what an earlier row of the file said.
     """
 
     file: str

@@ -1,6 +1,6 @@
 """The rows of a file, written down as they were read: one line of JSON for each, below a line about the file.
 
-It is our own writing, so reading it takes neither long nor much memory, whatever the file was like.
+A spool is written by this hub, so reading it takes neither long nor much memory, whatever the file was like.
 """
 
 import json
@@ -13,8 +13,8 @@ from memocards.importing.formats.format import Format
 from memocards.importing.formats.table import format_named
 from memocards.importing.rows import BadRow, CardRow, Item, QuestionRow, RowKind, Skipped
 
-_TYPES: Final[Mapping[str, Any]] = {made.__name__: made for made in (CardRow, QuestionRow, BadRow, Skipped)}
-_FIELDS: Final = {made: tuple(field.name for field in fields(made)) for made in _TYPES.values()}
+_TYPES: Final[Mapping[str, Any]] = {item.__name__: item for item in (CardRow, QuestionRow, BadRow, Skipped)}
+_FIELDS: Final = {item: tuple(field.name for field in fields(item)) for item in _TYPES.values()}
 
 
 class Rows(Protocol):
@@ -61,8 +61,8 @@ class SpoolWriter:
         self._line([name, kind, format.name])
 
     def add(self, item: Item) -> None:
-        made = type(item)
-        self._line([made.__name__, *(getattr(item, name) for name in _FIELDS[made])])
+        kind = type(item)
+        self._line([kind.__name__, *(getattr(item, name) for name in _FIELDS[kind])])
 
     def _line(self, values: list[Any]) -> None:
         line = json.dumps(values, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "surrogatepass") + b"\n"

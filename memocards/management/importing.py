@@ -133,8 +133,8 @@ class ImportCommand(BaseCommand):
             )
 
     def _preview(self, rows: Spool, options: dict[str, Any]) -> Report:
-        seen = preview(rows, topic=options["topic"], most=_MOST_SHOWN)
-        for difference in seen.differences:
+        comparison = preview(rows, topic=options["topic"], most=_MOST_SHOWN)
+        for difference in comparison.differences:
             sign = "+" if difference.before is None else "~"
             self.stdout.write(f"{sign} {difference.place}, {difference.external_id}")
             for name, value in difference.after.items():
@@ -142,7 +142,7 @@ class ImportCommand(BaseCommand):
                     continue
                 if (before := difference.before[name]) != value:
                     self.stdout.write(f"    {name}: {_short(before)} → {_short(value)}")
-        return seen.report
+        return comparison.report
 
     def _list_bad(self, file: str, rows: list[BadRow], count: int) -> None:
         for row in rows[:_MOST_SHOWN]:

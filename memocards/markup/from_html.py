@@ -27,7 +27,7 @@ _BLOCKS: Final = {*_CONTAINERS, *_LISTS, *_HEADINGS, "blockquote", "pre", "table
 _CELLS: Final = {"td", "th"}
 _INLINE: Final = {*_MARKS, "a", "br", "code", "kbd", "samp", "tt", "sub", "sup", "img", "rt", "rp", "wbr"}
 _KEPT: Final = _BLOCKS | _CELLS | _INLINE | {"thead", "tbody", "tfoot", "tr"}
-# Known, so their tags are markup and no text; but there is nothing in Markdown for them.
+# Their tags are known, so they are markup and not text; but Markdown has nothing for them, so the tags are dropped.
 _DISSOLVED: Final = {
     *("html", "head", "body", "meta", "link", "base", "title", "script", "style", "noscript", "template", "iframe"),
     *("object", "embed", "param", "audio", "video", "source", "track", "canvas", "svg", "math", "map", "area"),
@@ -44,7 +44,7 @@ _FORMATTING: Final = re.compile(
 )
 _DEEPEST_FORMATTING: Final = 20
 _ATTRIBUTES: Final = {"a": {"href"}, "code": {"class"}, "pre": {"class"}, "img": {"src", "alt"}, "ol": {"start"}}
-# Bounded, and what was read is not read again, so that what opens ten thousand times and never closes is read once.
+# Possessive quantifiers: a text with ten thousand openings and no end is searched through once, not once for each.
 _SOUND: Final = re.compile(
     r"\[sound:([^\]\n]{0,500}+)\]|\[anki:play:[^\]\n]{0,500}+\]"
     r"|\[anki:tts[^\]\n]{0,500}+\](?:[^\[]|\[(?!/?anki:tts))*+\[/anki:tts\]"
@@ -99,12 +99,12 @@ def _without_deep_formatting(source: str) -> str:
     """As HTML wants it, nh3 opens all formatting that was not closed again in every paragraph that follows."""
     depth = 0
 
-    def kept(found: re.Match[str]) -> str:
+    def unless_deep(tag: re.Match[str]) -> str:
         nonlocal depth
-        depth = max(0, depth + (-1 if found[1] else 1))
-        return found[0] if depth + bool(found[1]) <= _DEEPEST_FORMATTING else ""
+        depth = max(0, depth + (-1 if tag[1] else 1))
+        return tag[0] if depth + bool(tag[1]) <= _DEEPEST_FORMATTING else ""
 
-    return _FORMATTING.sub(kept, source)
+    return _FORMATTING.sub(unless_deep, source)
 
 
 class _Node:
@@ -126,18 +126,18 @@ class _Node:
 
     def find_all(self, tags: set[str]) -> "list[_Node]":
         """The nearest descendants of these tags."""
-        found: list[_Node] = []
+        nodes: list[_Node] = []
         for child in self.children:
             if isinstance(child, _Node):
-                found.extend([child] if child.tag in tags else child.find_all(tags))
-        return found
+                nodes.extend([child] if child.tag in tags else child.find_all(tags))
+        return nodes
 
 
 class _Tree(HTMLParser):
     """A tree of what nh3 has made well-formed."""
 
     _EMPTY: Final = frozenset({"br", "hr", "img", "wbr"})
-    # Deeper nesting is dissolved: nobody sees it, and the conversion is recursive.
+    # Tags that are nested deeper are dropped: nobody would see them, and the conversion is recursive.
     _DEEPEST: Final = 60
 
     def __init__(self, source: str) -> None:
@@ -180,7 +180,7 @@ def _blocks(node: _Node, media: list[str]) -> list[str]:
             continue
         blocks.extend(run.paragraphs())
         run = Inline()
-        # Two lists of one sort in a row would be read as one: the second takes the other marker.
+        # Markdown would read two lists of the same sort as one, so the second one has the other marker.
         follows = bool(blocks) and child.tag in _LISTS and bool(_FIRST_ITEM[child.tag].match(blocks[-1]))
         blocks.extend(_list(child, media, other_marker=follows) if child.tag in _LISTS else _block(child, media))
     blocks.extend(run.paragraphs())
@@ -192,7 +192,7 @@ def _block(node: _Node, media: list[str]) -> list[str]:
         return _fence(node)
     if node.tag in _HEADINGS:
         title = _one_line(node, media)
-        # Signs at the end, behind a blank, would be read as the end of the heading.
+        # Markdown drops signs at the end of a heading, behind a blank, unless they are escaped.
         return ["#" * _HEADINGS[node.tag] + " " + re.sub(r"(^| )(#+)$", r"\1\\\2", title)] if title else []
     if node.tag in _LISTS:
         return _list(node, media)
@@ -277,7 +277,7 @@ def _list(node: _Node, media: list[str], *, other_marker: bool = False) -> list[
     bullet, stop = ("*", ")") if other_marker else ("-", ".")
     items: list[str] = []
     loose = False
-    # A list directly in a list, which browsers write, belongs to the item before it.
+    # Browsers write a list directly into a list. It belongs to the item before it.
     for child in node.children:
         if isinstance(child, str):
             # Text that stands in the list without an item of its own.
@@ -310,7 +310,7 @@ def _table(node: _Node, media: list[str]) -> list[str]:
     if not any(cell for row in rows for cell in row):
         return captions
     width = max(len(row) for row in rows)
-    # Empty cells alone must not make a text of gigabytes: the header needs all of its cells, other rows do not.
+    # Rows are filled up with empty cells, unless that would make a text of gigabytes: only the header must be complete.
     filled = rows if width * len(rows) <= TEXT_LIMIT else rows[:1]
     for row in filled:
         row.extend([""] * (width - len(row)))

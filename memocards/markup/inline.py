@@ -102,14 +102,14 @@ class Inline:
         self._pieces.append(_Ready("["))
 
     def close_link(self, address: str) -> None:
-        quoted = re.sub(r"[\s()<>\\`|*_]", lambda found: "".join(f"%{byte:02X}" for byte in found[0].encode()), address)
+        quoted = re.sub(r"[\s()<>\\`|*_]", lambda match: "".join(f"%{byte:02X}" for byte in match[0].encode()), address)
         self._in_link = False
         self._pieces.append(_Ready(f"]({quoted})"))
 
     def paragraphs(self) -> list[str]:
         """The run as Markdown: two breaks in a row begin another paragraph."""
-        made = (_assemble(pieces) for pieces in self._split())
-        return [paragraph for paragraph in made if paragraph]
+        paragraphs = (_assemble(pieces) for pieces in self._split())
+        return [paragraph for paragraph in paragraphs if paragraph]
 
     def _split(self) -> list[list[_Piece]]:
         """Apart at every double break; a mark that spans it is closed before and opened again after."""
@@ -146,8 +146,8 @@ class Inline:
         return parts
 
 
-def _behind_backslash(found: re.Match[str]) -> str:
-    return "\\" + found[0]
+def _behind_backslash(match: re.Match[str]) -> str:
+    return "\\" + match[0]
 
 
 def escape_line_start(line: str) -> str:
@@ -173,7 +173,7 @@ def _assemble(pieces: list[_Piece]) -> str:
 def _all_written(pieces: list[_Piece]) -> list[str | _Mark]:
     written = [_written(piece) for piece in pieces]
     for place, piece in enumerate(pieces[1:]):
-        # Before a link, this would make an image of it.
+        # An exclamation mark before a link would make an image of it.
         if isinstance(piece, _Ready) and isinstance(before := written[place], str) and before.endswith("!"):
             written[place] = f"{before[:-1]}\\!"
     return written

@@ -8,11 +8,12 @@ from kit.dialect import parser
 
 _markdown = parser()
 
-# U+001F is the end of a field in Anki, and nobody sees the others. Those that end a line or a page still do.
+# U+001F would end a field of Anki's, and the other control characters cannot be seen. The ends of a line or a page
+# become line ends.
 _CONTROLS: Final = {
     **dict.fromkeys([*range(0x20), 0x7F], "\ufffd"),
     **dict.fromkeys((0x0B, 0x0C), "\n"),
-    **{ord(kept): kept for kept in "\t\n\r"},
+    **{ord(character): character for character in "\t\n\r"},
 }
 _NOTHING: Final = re.compile(r"(?:<(?!hr\b)[^>]*>|\s)*")
 
@@ -29,7 +30,7 @@ def as_html(text: str) -> str:
         field = html.escape(text.strip(), quote=False).replace("\n", "<br>")
     elif field.startswith("<p>") and field.endswith("</p>") and field.count("<p>") == 1:
         field = field.removeprefix("<p>").removesuffix("</p>")
-    # Anki would play these.
+    # Anki would play what stands in such brackets.
     return field.replace("[sound:", "[<!-- -->sound:").replace("[anki:", "[<!-- -->anki:")
 
 

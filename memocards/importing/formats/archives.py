@@ -16,13 +16,13 @@ from memocards.importing.refusals import UnreadableFile
 
 # How every ZIP archive begins.
 ARCHIVE_START: Final = b"PK"
-# Nothing honest is both this large and packed this well; a ZIP bomb is at about 1000.
+# Bytes, and bytes unpacked for each packed one. No honest file is beyond both; a ZIP bomb has a ratio of about 1000.
 _SUSPICIOUS_BYTES: Final = 32 * MEBIBYTE
 _SUSPICIOUS_RATIO: Final = 200
-# Several times the pictures and sounds of the largest decks that people share.
+# Several times as many as there are pictures and sounds in the largest decks that people share.
 MOST_MEMBERS: Final = 250_000
 _CHUNK: Final = MEBIBYTE
-# What everybody's programs write. For the others, errors are as different as the ways to pack.
+# The ways to pack that common programs use. Other ways would raise errors of their own each.
 _PACKINGS: Final = {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}
 # What zipfile raises for an archive that is not whole, or in which a name is no text.
 DAMAGED: Final = (zipfile.BadZipFile, zlib.error, struct.error, EOFError, UnicodeDecodeError)

@@ -59,8 +59,8 @@ class Header:
         self._ignored: list[str] = []
         names = names_of(kind)
         ranks = {name: rank for rank, name in enumerate(names)}
-        found = sorted((ranks.get(normalised(column), len(ranks)), place) for place, column in enumerate(columns))
-        for _rank, place in found:
+        by_rank = sorted((ranks.get(normalised(column), len(ranks)), place) for place, column in enumerate(columns))
+        for _rank, place in by_rank:
             column = normalised(columns[place])
             value = names.get(column)
             number = _choice_number(column) if kind is RowKind.QUESTION and value is None else None
@@ -80,11 +80,11 @@ class Header:
         header = cls(kind, columns)
         missing = [name for name in _REQUIRED[kind] if name not in header._places]
         if missing:
-            found = ", ".join(column.strip()[:40] for column in columns[:20]) or _("nothing")
+            present = ", ".join(column.strip()[:40] for column in columns[:20]) or _("nothing")
             raise UnreadableFile(
                 file,
                 _("The first line names the columns, and %(missing)s must be among them. It reads: %(found)s.")
-                % {"missing": _(" and ").join(missing), "found": found},
+                % {"missing": _(" and ").join(missing), "found": present},
                 place=place,
             )
         return header
@@ -108,8 +108,8 @@ class Header:
 
 
 def _choice_number(column: str) -> int | None:
-    found = _CHOICE.fullmatch(column)
-    if found is None:
+    match = _CHOICE.fullmatch(column)
+    if match is None:
         return None
-    name = found[1] or found[2]
+    name = match[1] or match[2]
     return int(name) if name.isdecimal() else ord(name) - ord("a") + 1

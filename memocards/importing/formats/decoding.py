@@ -30,7 +30,8 @@ def encoding_of(start: bytes, *, wanted: str | None = None) -> str:
             return encoding
     chosen = codecs.lookup(wanted or "utf-8").name
     if chosen == "utf-16":
-        # Python wants a mark there. Most texts have more blanks and line ends, which tell, than 가 and the like.
+        # Python would want a mark. Blanks and line ends tell the byte order, by which of their bytes is zero. It is the
+        # other byte in characters such as 가, but most texts have fewer of those.
         chosen = "utf-16-be" if start[::2].count(0) > start[1::2].count(0) else "utf-16-le"
     return chosen
 
@@ -46,7 +47,7 @@ def lines(file: OpenFile) -> Generator[str, None, None]:
             name, _("This is not a text file. If it is text in UTF-16, save it as UTF-8, or name its encoding.")
         )
     if b"\0" not in start and chosen.startswith("utf-16"):
-        # Not one blank or line end, comma or tab.
+        # Without a zero byte there is not one blank, line end, comma or tab.
         raise UnreadableFile(name, _("This is no text in UTF-16. Choose another encoding."))
     stream.seek(0)
     # surrogateescape keeps a byte that does not belong; UTF-16 and UTF-32 have no such bytes.
@@ -70,7 +71,7 @@ def lines(file: OpenFile) -> Generator[str, None, None]:
 
 
 def has_surrogates(text: str) -> bool:
-    """Whether there are halves of characters, or bytes that could not be decoded. By far the quickest way to know."""
+    """Whether there are halves of characters, or bytes that could not be decoded. To encode the text tells soonest."""
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -80,13 +81,13 @@ def has_surrogates(text: str) -> bool:
 
 def undecoded(text: str) -> str | None:
     """A sentence about the first byte that could not be decoded; None if there is none."""
-    found = _UNDECODED.search(text) if has_surrogates(text) else None
-    if found is None:
+    match = _UNDECODED.search(text) if has_surrogates(text) else None
+    if match is None:
         return None
     return _(
         "The text holds the byte 0x%02X, which is not in the file's encoding. "
         "Save the file as UTF-8, or name its encoding, such as cp949."
-    ) % (ord(found[0]) - 0xDC00)
+    ) % (ord(match[0]) - 0xDC00)
 
 
 def known_encoding(name: str) -> str:

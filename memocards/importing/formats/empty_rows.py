@@ -1,4 +1,4 @@
-"""Rows in which nothing stands: passed over, but not without end."""
+"""Rows without content: they are passed over, up to a limit."""
 
 from typing import Final
 
@@ -6,12 +6,12 @@ from django.utils.translation import gettext as _
 
 from memocards.importing.refusals import UnreadableFile
 
-# As many rows as a sheet has. A file of line ends alone would hold a processor for a minute.
+# As many as the rows of a sheet. Without a limit, a file of line ends alone would keep a processor busy for a minute.
 MOST_EMPTY_ROWS: Final = 1_048_576
 
 
 class EmptyRows:
-    """Counts those of one file. Raises UnreadableFile beyond the limit."""
+    """Counts the empty rows of one file. Raises UnreadableFile beyond the limit."""
 
     def __init__(self, file: str) -> None:
         self._file, self._count = file, 0

@@ -25,18 +25,18 @@ from memocards.importing.rows import BadRow, RawItem, Record
 _FIELD_END: Final = "\x1f"
 _CARDS: Final = (
     "SELECT card.ord, card.did, card.odid, notes.id, notes.guid, notes.mid, notes.tags, notes.flds"
-    # In this order whatever the indexes are: what is sorted is without the texts, of which many cards may share one.
+    # Sorted before the join, whatever the indexes are: rows with texts would take much room, as many cards share one.
     " FROM (SELECT nid, ord, did, odid FROM cards ORDER BY nid, ord LIMIT -1) AS card"
     " CROSS JOIN notes ON notes.id = card.nid"
 )
 _CLOZE: Final = 1
-# What a collection is like is taken for granted, so whatever is stumbled over is the file's fault.
+# The code below takes it for granted what a collection looks like. Where one of these is raised, the file is at fault.
 _STUMBLES: Final = (LookupError, ValueError, TypeError, AttributeError, ArithmeticError, RecursionError)
-# Longer than any text or picture in a field, and what SQLite may be made to put together.
+# Bytes of the longest value that SQLite may read or put together: longer than any text or picture in a field.
 _LONGEST_VALUE: Final = 64 * MEBIBYTE
-# What SQLite says where a file of its own may not grow any further.
+# What SQLite says when one of its files may not grow any further.
 _NO_ROOM: Final = {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_WRITE}
-# How many steps SQLite may take: an honest file needs a quarter of one for each of its bytes.
+# How many steps SQLite may take. An honest file needs a quarter of a step for each of its bytes.
 _STEPS_AT_ONCE: Final = 1_000_000
 _LEAST_STEPS, _STEPS_FOR_A_BYTE = 20_000_000, 5
 
@@ -56,9 +56,9 @@ class _NoteType:
 def records(path: Path, name: str) -> Iterator[RawItem]:
     """A record for each card, in order of notes. `external_id` is the note's guid: see card_id()."""
     with _opened(path, name) as database:
-        # Tables with rows in the file: what a view or a virtual table makes up need not end.
-        found = database.execute("SELECT name FROM sqlite_master WHERE type = 'table' AND rootpage > 0")
-        tables = {row[0] for row in found}
+        # Tables whose rows stand in the file. Those of a view or a virtual table are computed, perhaps without end.
+        names = database.execute("SELECT name FROM sqlite_master WHERE type = 'table' AND rootpage > 0")
+        tables = {name for (name,) in names}
         is_newer = "notetypes" in tables
         if not {"notes", "cards", "col"} | ({"fields", "templates"} if is_newer else set()) <= tables:
             raise UnreadableFile(name, _("The database in this package is no Anki collection."))
@@ -156,8 +156,8 @@ def _note_types_18(database: sqlite3.Connection) -> dict[int, _NoteType]:
         fields.setdefault(type_id, []).append(field)
     templates: dict[int, dict[int, tuple[str, Template, Template]]] = {}
     for type_id, ordinal, name, config in database.execute("SELECT ntid, ord, name, config FROM templates"):
-        made = (name, Template(text_field(config, 1)), Template(text_field(config, 2)))
-        templates.setdefault(type_id, {})[ordinal] = made
+        sides = Template(text_field(config, 1)), Template(text_field(config, 2))
+        templates.setdefault(type_id, {})[ordinal] = (name, *sides)
     return {
         type_id: _NoteType(
             name=name,

@@ -5,10 +5,10 @@ import re
 from collections.abc import Mapping
 from typing import Final
 
-# What putting one side together may take: the length of its template and of all that its tags look through. A longer
-# one could not be stored, and a small file could name a large field ten thousand times.
+# Characters that may be looked at to put one side together: those of its template, and of the fields that its tags
+# name. A longer side could not be stored; and a small file could name a large field ten thousand times.
 LONGEST_SIDE: Final = 500_000
-# Deeper nesting is taken for text.
+# Levels of cloze deletions in each other. What is nested deeper is taken for text.
 _DEEPEST_CLOZE: Final = 30
 _CLOZE_PART: Final = re.compile(r"\{\{c([\d,]+)::|\}\}")
 _RULE: Final = re.compile(r"<hr\b[^>]*>", re.IGNORECASE)
@@ -31,28 +31,28 @@ class Template:
 
     def render(self, values: Mapping[str, str], *, cloze: int, answer: bool) -> str:
         """The side's HTML, without what FrontSide would repeat. An unknown field is empty. Raises TooLong."""
-        made: list[str] = []
-        # For each open section, whether it shows; what is in a hidden one is hidden too.
-        open_sections: list[tuple[str, bool]] = []
-        taken = 0
+        pieces: list[str] = []
+        # For each open section, whether it is visible. A section within a hidden one is hidden too.
+        open_sections: list[bool] = []
+        cost = 0
         for place, part in enumerate(self._parts):
-            taken += len(part) if place % 2 == 0 else _looked_through(part, values)
-            if taken > LONGEST_SIDE:
+            is_tag = place % 2 == 1
+            cost += _cost(part, values) if is_tag else len(part)
+            if cost > LONGEST_SIDE:
                 raise TooLong
-            shown = not open_sections or open_sections[-1][1]
-            if place % 2 == 0:
-                if shown:
-                    made.append(part)
+            is_visible = not open_sections or open_sections[-1]
+            if not is_tag:
+                if is_visible:
+                    pieces.append(part)
             elif part[:1] in {"#", "^"}:
-                name = part[1:].strip()
-                filled = _is_filled(name, values, cloze)
-                open_sections.append((name, shown and filled == (part[0] == "#")))
+                is_filled = _is_filled(part[1:].strip(), values, cloze)
+                open_sections.append(is_visible and is_filled == (part[0] == "#"))
             elif part[:1] == "/":
                 if open_sections:
                     open_sections.pop()
-            elif shown:
-                made.append(_field(part, values, cloze=cloze, answer=answer))
-        return "".join(made)
+            elif is_visible:
+                pieces.append(_field(part, values, cloze=cloze, answer=answer))
+        return "".join(pieces)
 
 
 def _parted(text: str, opening: str, closing: str) -> list[str]:
@@ -65,8 +65,8 @@ def _parted(text: str, opening: str, closing: str) -> list[str]:
     return [*parts, text[end:]]
 
 
-def _looked_through(tag: str, values: Mapping[str, str]) -> int:
-    """The length of what a tag makes of its field, once for each of its filters."""
+def _cost(tag: str, values: Mapping[str, str]) -> int:
+    """The characters that are looked at for a tag: its field, once more for each of its filters."""
     *filters, name = tag.split(":")
     return len(tag) + len(values.get(name.lstrip("#^").strip(), "")) * (1 + len(filters))
 
@@ -76,7 +76,7 @@ def answer_only(back: str) -> str:
 
     A plain line right at the beginning, below what FrontSide would repeat, is that line too.
     """
-    # No tag begins behind the last bracket, however often it looks like it.
+    # No tag ends behind the last bracket. Without that limit, a text of many "<hr" would be searched through for each.
     for rule in _RULE.finditer(back, 0, back.rfind(">") + 1):
         if _ANSWER_LINE.search(rule[0]) or not back[: rule.start()].strip():
             above, below = back[: rule.start()], back[rule.end() :]
@@ -86,11 +86,11 @@ def answer_only(back: str) -> str:
 
 def cloze_numbers(text: str) -> list[int]:
     """The numbers of the cloze deletions in a text, in order."""
-    found: set[int] = set()
+    numbers: set[int] = set()
     for part in _CLOZE_PART.finditer(text):
         if part[1]:
-            found.update(_numbers(part[1]))
-    return sorted(found)
+            numbers.update(_numbers(part[1]))
+    return sorted(numbers)
 
 
 def cloze(text: str, number: int, *, answer: bool) -> str:
@@ -135,13 +135,13 @@ def _field(tag: str, values: Mapping[str, str], *, cloze: int, answer: bool) -> 
 
 def _filtered(text: str, applied: str, *, number: int, answer: bool) -> str:
     if applied in {"cloze", "cloze-only"}:
-        # A text in which this card has no gap does not belong to it.
+        # A text without a gap for this card belongs to other cards.
         return cloze(text, number, answer=answer) if number in cloze_numbers(text) else ""
     if applied == "type":
         # On the front an empty box to type in.
         return text if answer else ""
     if applied == "text":
-        # No tag begins behind the last bracket, however often it looks like it.
+        # No tag ends behind the last bracket: as in answer_only().
         end = text.rfind(">") + 1
         return html.escape(html.unescape(_HTML_TAG.sub("", text[:end]) + text[end:]), quote=False)
     if applied.startswith("tts"):
@@ -151,9 +151,9 @@ def _filtered(text: str, applied: str, *, number: int, answer: bool) -> str:
     return text
 
 
-def _with_readings(text: str, shown: str) -> str:
+def _with_readings(text: str, form: str) -> str:
     """`日本[にほん]` with its reading above it, or one of both. A blank before a word keeps it apart from the text."""
-    made: list[str] = []
+    pieces: list[str] = []
     end = 0
     for reading in _READING.finditer(text):
         before = text[end : reading.start()]
@@ -161,11 +161,11 @@ def _with_readings(text: str, shown: str) -> str:
         start = max(before.rfind(" "), before.rfind(">")) + 1
         word = before[start:]
         if not word:
-            made.append(before + reading[0])
+            pieces.append(before + reading[0])
             continue
-        made.append(before[:start].removesuffix(" "))
-        made.append({"furigana": f"<ruby>{word}<rt>{reading[1]}</rt></ruby>", "kanji": word}.get(shown, reading[1]))
-    return "".join([*made, text[end:]])
+        pieces.append(before[:start].removesuffix(" "))
+        pieces.append({"furigana": f"<ruby>{word}<rt>{reading[1]}</rt></ruby>", "kanji": word}.get(form, reading[1]))
+    return "".join([*pieces, text[end:]])
 
 
 def _is_filled(name: str, values: Mapping[str, str], number: int) -> bool:

@@ -121,7 +121,7 @@ def _cards(header: Header, cells: list[str], line: int) -> Iterator[RawItem]:
     front, back = texts[0], "<br><br>".join(text for text in texts[1:] if text.strip())
     common = {
         "topic": named.get("deck") or header.deck,
-        # Without a column for them, tags are not spoken of, unless the header gives some to all.
+        # A file that names no tags, in a column or in the header for all, leaves the stored ones alone.
         **_tags(header, named),
     }
     guid = named.get("guid", "").strip()
@@ -129,15 +129,15 @@ def _cards(header: Header, cells: list[str], line: int) -> Iterator[RawItem]:
     if not numbers:
         yield Record(line, place, {**common, "external_id": guid, "front": front, "back": back})
     for number in numbers:
-        shown, hidden = (cloze(front, number, answer=answer) for answer in (True, False))
+        answer, gap = (cloze(front, number, answer=answer) for answer in (True, False))
         yield Record(
             line,
             place,
             {
                 **common,
                 "external_id": card_id(guid, number - 1) if guid else "",
-                "front": hidden,
-                "back": f"{shown}<br>{back}" if back else shown,
+                "front": gap,
+                "back": f"{answer}<br>{back}" if back else answer,
             },
         )
 

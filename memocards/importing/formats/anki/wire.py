@@ -31,16 +31,16 @@ def fields(message: bytes) -> Iterator[tuple[int, int | bytes]]:
 
 def text_field(message: bytes, number: int) -> str:
     """A text field; empty where it is not set."""
-    for found, value in fields(message):
-        if found == number and isinstance(value, bytes):
+    for field, value in fields(message):
+        if field == number and isinstance(value, bytes):
             return value.decode("utf-8", "replace")
     return ""
 
 
 def int_field(message: bytes, number: int) -> int:
     """A number field; 0 where it is not set."""
-    for found, value in fields(message):
-        if found == number and isinstance(value, int):
+    for field, value in fields(message):
+        if field == number and isinstance(value, int):
             return value
     return 0
 
