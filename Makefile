@@ -9,7 +9,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK = 1
 export PIP_ROOT_USER_ACTION = ignore
 export PORT VIEWER_PORT
 
-.PHONY: help run test test-long lint setup browser openapi messages licences soak clean
+.PHONY: help run test test-long lint format setup browser openapi messages licences soak clean
 MINUTES ?= 10
 
 # Twice quiet: pip's warnings are of its cache, its user or its index. Where it fails, they may say why.
@@ -24,6 +24,7 @@ help:
 	@echo "make test       set everything up, run every check and every test"
 	@echo "make test-long  the tests that take long"
 	@echo "make lint       the checks alone"
+	@echo "make format     bring code and templates into form"
 	@echo "make setup      the virtual environment alone"
 	@echo "make openapi    write docs/openapi.json anew after a change of the API"
 	@echo "make messages   collect the texts of the hub for translation after a change of one"
@@ -74,7 +75,15 @@ messages: $(VENV)/.dev-ready
 	@$(BIN)/python -m studyhub.catalogue
 
 licences: $(VENV)/.dev-ready
+	@grep -v '^--constraint' requirements.txt | $(BIN)/uv pip compile --quiet --universal --python-version 3.11 \
+		--no-header --no-annotate --output-file constraints.txt -
+	$(call install,requirements.txt)
 	@$(BIN)/python -m studyhub.licences
+
+format: $(VENV)/.dev-ready
+	@$(BIN)/ruff check --quiet --fix .
+	@$(BIN)/ruff format --quiet .
+	@$(BIN)/djlint --quiet --reformat memocards publish studyhub viewer || true # it says by this that it reformatted
 
 soak: $(VENV)/.dev-ready
 	@$(BIN)/python -m bench.soak --minutes $(MINUTES)

@@ -1,8 +1,7 @@
-"""What runs in an installation: `python -m studyhub.licences` after a change of requirements.txt.
+"""The licences of what runs in an installation: `make licences` after a change of requirements.txt.
 
-It follows requirements.txt through what is installed, and writes down which packages that brings: in constraints.txt
-their versions, so that every installation gets the same; and in docs/licences.md their licences, as they state them
-themselves.
+It follows requirements.txt through what is installed, and writes into docs/licences.md which packages that brings, under
+which licences, as they state them themselves. Their versions stand in constraints.txt, which uv writes.
 """
 
 import sys
@@ -17,7 +16,6 @@ from packaging.utils import NormalizedName, canonicalize_name
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 REQUIREMENTS: Final = ROOT / "requirements.txt"
-CONSTRAINTS: Final = ROOT / "constraints.txt"
 LICENCES: Final = ROOT / "docs" / "licences.md"
 BEGIN, END = "<!-- packages -->", "<!-- end of packages -->"
 
@@ -87,12 +85,6 @@ def licence_of(package: metadata.PackageMetadata) -> str:
     return " AND ".join(sorted(_BY_CLASSIFIER[name] for name in names)) if names <= set(_BY_CLASSIFIER) else ""
 
 
-def as_constraints(packages: list[Package]) -> str:
-    direct = {canonicalize_name(requirement.name) for requirement in direct_requirements()}
-    head = "# What requirements.txt needs in turn, at the versions that were tested. Written by `make licences`.\n"
-    return head + "".join(f"{package.name}=={package.version}\n" for package in packages if package.name not in direct)
-
-
 def as_table(packages: list[Package]) -> str:
     rows = [f"| {package.name} | {package.version} | {package.licence} |\n" for package in packages]
     return "| package | version | licence |\n| --- | --- | --- |\n" + "".join(rows)
@@ -108,7 +100,6 @@ def main() -> int:
     packages = installed_packages()
     document = LICENCES.read_text()
     LICENCES.write_text(document.replace(table_of(document), as_table(packages)))
-    CONSTRAINTS.write_text(as_constraints(packages))
     refused = [package for package in packages if not package.is_allowed]
     for package in refused:
         sys.stderr.write(

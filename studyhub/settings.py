@@ -349,6 +349,7 @@ LOGGING = {
         "django": {"handlers": [], "level": "INFO", "propagate": True},
         # Several lines a job, and a few every minute.
         "procrastinate": {"level": "WARNING"},
-        "httpx2": {"level": "WARNING"},
+        # A line a request to the endpoint that writes explanations.
+        "httpx": {"level": "WARNING"},
     },
 }

@@ -4,15 +4,22 @@ Knows nothing of the database, and must be called outside any transaction: an an
 """
 
 import asyncio
+import json
 import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any, Final
 
 from django.conf import settings
 
 from memocards.limits import TEXT_LIMIT
 
+if TYPE_CHECKING:
+    import httpx
+
+# An explanation of the greatest length with every character escaped is a quarter of it.
+MOST_BYTES: Final = 1024 * 1024
+_NO_COMPLETION = "The endpoint's answer is not a chat completion of the OpenAI protocol."
 _REASON_LIMIT = 500
 _LONGEST_WAIT_SECONDS = 3600.0
 # Fillers of Hangul, and Braille without a dot.
@@ -70,54 +77,61 @@ async def _ask_in_time(content: Content) -> str:
 
 
 async def _request(content: Content) -> Any:
-    """Whatever the endpoint answered: the package does not check it."""
-    # A third of a second, which only the worker should pay.
-    import openai
+    """What the endpoint answered, as JSON, which nobody has looked at yet. Redirects are not followed."""
+    # The worker alone should pay for loading it.
+    import httpx
 
-    from memocards.explaining import bounds
-
-    client = openai.AsyncOpenAI(
-        base_url=settings.LLM_BASE_URL,
-        # The package will not begin without one.
-        api_key=settings.LLM_API_KEY or "none",
-        timeout=settings.LLM_TIMEOUT_SECONDS,
-        # Attempts are counted, spaced and shown by work.py.
-        max_retries=0,
-        http_client=bounds.client(settings.LLM_TIMEOUT_SECONDS),
-    )
-    # What the package would take from the environment is meant for somebody else.
-    headers: dict[str, Any] = {"OpenAI-Organization": openai.Omit(), "OpenAI-Project": openai.Omit(), **bounds.AS_IT_IS}
-    if not settings.LLM_API_KEY:
-        headers["Authorization"] = openai.Omit()
-    messages: Any = messages_for(content)
+    headers = {"Accept": "application/json", "Accept-Encoding": "identity"}
+    if settings.LLM_API_KEY:
+        headers["Authorization"] = f"Bearer {settings.LLM_API_KEY}"
+    address = f"{settings.LLM_BASE_URL.rstrip('/')}/chat/completions"
+    question = {"model": settings.LLM_MODEL, "messages": messages_for(content)}
     try:
-        async with client:
-            return await client.chat.completions.create(
-                model=settings.LLM_MODEL, messages=messages, extra_headers=headers
-            )
-    except NoAnswer:
-        raise
-    except openai.APITimeoutError:
+        async with (
+            httpx.AsyncClient(timeout=settings.LLM_TIMEOUT_SECONDS) as client,
+            client.stream("POST", address, json=question, headers=headers) as response,
+        ):
+            body = await _read(response)
+    except httpx.TimeoutException:
         raise TimeoutError from None
-    except openai.APIStatusError as error:
-        said = _message_in(error.body)
+    except httpx.HTTPError as error:
+        raise NoAnswer(f"The endpoint could not be reached, or hung up: {error or type(error).__name__}") from None
+    if response.is_error:
+        said = _message_in(body)
         raise NoAnswer(
-            f"The endpoint refused with status {error.status_code}{f': {said}' if said else '.'}",
-            wait_seconds=_retry_after(error.response.headers),
-        ) from None
-    except openai.APIConnectionError as error:
-        raise NoAnswer(f"The endpoint could not be reached, or hung up: {error.__cause__ or error}") from None
-    except Exception as error:
-        # Whatever the package trips over in an answer: a job must end in a reason, never in a traceback.
-        raise NoAnswer(f"The endpoint's answer could not be read ({type(error).__name__}).") from None
+            f"The endpoint refused with status {response.status_code}{f': {said}' if said else '.'}",
+            wait_seconds=_retry_after(response.headers),
+        )
+    try:
+        return json.loads(body)
+    except (ValueError, RecursionError):
+        raise NoAnswer(_NO_COMPLETION) from None
+
+
+async def _read(response: "httpx.Response") -> bytes:
+    """The body, of at most MOST_BYTES. Raises NoAnswer."""
+    if response.is_redirect:
+        raise NoAnswer(
+            f"The endpoint redirects (status {response.status_code}), which is not followed. Set LLM_BASE_URL to where "
+            "it leads, if you trust that."
+        )
+    # A few bytes of it may be gigabytes, which no count of bytes that arrive would notice.
+    if response.headers.get("Content-Encoding", "identity").strip().lower() not in {"", "identity"}:
+        raise NoAnswer("The endpoint's answer is compressed, though it was asked for as it is.")
+    body = bytearray()
+    async for chunk in response.aiter_raw():
+        body += chunk
+        if len(body) > MOST_BYTES:
+            raise NoAnswer(f"The endpoint's answer is longer than {MOST_BYTES:,} bytes.")
+    return bytes(body)
 
 
 def _text_of(completion: Any) -> str:
     try:
-        choice = completion.choices[0]
-        text, ending = choice.message.content, getattr(choice, "finish_reason", None)
+        choice = completion["choices"][0]
+        text, ending = choice["message"]["content"], choice.get("finish_reason")
     except (AttributeError, IndexError, KeyError, TypeError):
-        raise NoAnswer("The endpoint's answer is not a chat completion of the OpenAI protocol.") from None
+        raise NoAnswer(_NO_COMPLETION) from None
     if ending in ("length", "max_tokens"):
         raise NoAnswer("The answer was cut off: the endpoint's limit of tokens is too low for it.")
     if ending == "content_filter":
@@ -127,7 +141,7 @@ def _text_of(completion: Any) -> str:
     if text is None:
         raise NoAnswer("The answer was empty.")
     if not isinstance(text, str):
-        raise NoAnswer("The endpoint's answer is not a chat completion of the OpenAI protocol.")
+        raise NoAnswer(_NO_COMPLETION)
     text = text.strip()
     if not any(map(_is_visible, text)):
         raise NoAnswer("The answer was empty.")
@@ -147,11 +161,18 @@ def _is_visible(character: str) -> bool:
     return unicodedata.category(character)[0] in "LNPS" and character not in _BLANK_LETTERS
 
 
-def _message_in(body: object) -> str:
-    """What the endpoint said in an error: {"message": …} as the package unwraps it, or the beginning of a text."""
-    if isinstance(body, dict):
-        body = body.get("message") or body.get("detail") or ""
-    return body if isinstance(body, str) else ""
+def _message_in(body: bytes) -> str:
+    """What the endpoint said in an error: the message of its JSON, or else its text."""
+    text = body.decode(errors="replace").strip()
+    try:
+        said = json.loads(text)
+    except (ValueError, RecursionError):
+        return text
+    if isinstance(said, dict):
+        said = said.get("error", said)
+    if isinstance(said, dict):
+        said = said.get("message") or said.get("detail")
+    return said if isinstance(said, str) else ""
 
 
 def _retry_after(headers: Mapping[str, str]) -> float:
