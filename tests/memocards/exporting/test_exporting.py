@@ -115,13 +115,13 @@ def test_a_package_without_a_learner_has_new_cards_in_order(tmp_path: Path, topi
         MemoCardFactory.create(topic=topic, external_id=f"g{number}", front=f"**f{number}**")
     done = export_anki([topic], tmp_path / "a.apkg")
     assert (done.notes, done.scheduled, done.reviews) == (3, 0, 0)
-    found = tables(tmp_path / "a.apkg")
-    assert [(note["guid"], note["flds"].split("\x1f")[0]) for note in found["notes"]] == [
+    anki = tables(tmp_path / "a.apkg")
+    assert [(note["guid"], note["flds"].split("\x1f")[0]) for note in anki["notes"]] == [
         (f"g{number}", f"<strong>f{number}</strong>") for number in range(3)
     ]
-    assert [(row["type"], row["queue"], row["due"]) for row in found["cards"]] == [(0, 0, 1), (0, 0, 2), (0, 0, 3)]
-    assert found["revlog"] == []
-    assert "World::Asia" in {deck["name"] for deck in json.loads(found["col"][0]["decks"]).values()}
+    assert [(row["type"], row["queue"], row["due"]) for row in anki["cards"]] == [(0, 0, 1), (0, 0, 2), (0, 0, 3)]
+    assert anki["revlog"] == []
+    assert "World::Asia" in {deck["name"] for deck in json.loads(anki["col"][0]["decks"]).values()}
 
 
 def test_guids_are_stable_and_never_shared(tmp_path: Path, topic: Topic) -> None:
@@ -177,21 +177,21 @@ def test_progress_becomes_due_days_and_a_sentinel_is_suspended(
 
     done = export_anki([topic], tmp_path / "a.apkg", learner=learner)
     assert (done.notes, done.scheduled, done.reviews) == (3, 2, 3)
-    found = tables(tmp_path / "a.apkg")
+    anki = tables(tmp_path / "a.apkg")
     fields = ("type", "queue", "due", "ivl", "reps", "lapses")
-    assert [tuple(row[name] for name in fields) for row in found["cards"]] == [
+    assert [tuple(row[name] for name in fields) for row in anki["cards"]] == [
         (2, 2, 9, 7, 4, 1),
         (2, -1, 2 + 365, 365, 1, 0),
         (0, 0, 3, 0, 0, 0),
     ]
     moment = int(answered.timestamp() * 1000)
-    assert [(row["id"], row["ivl"], row["lastIvl"], row["time"], row["type"]) for row in found["revlog"]] == [
+    assert [(row["id"], row["ivl"], row["lastIvl"], row["time"], row["type"]) for row in anki["revlog"]] == [
         (int((CLOCK.start_of(first_day) + timedelta(hours=3)).timestamp() * 1000), 1, 0, 60_000, 0),
         (moment, 7, 1, 0, 1),
         (moment + 1, 7, 7, 0, 1),
     ]
-    assert found["col"][0]["crt"] == int(CLOCK.start_of(first_day).timestamp())
-    conf = json.loads(found["col"][0]["conf"])
+    assert anki["col"][0]["crt"] == int(CLOCK.start_of(first_day).timestamp())
+    conf = json.loads(anki["col"][0]["conf"])
     assert (conf["schedVer"], conf["rollover"], conf["creationOffset"]) == (2, 4, -540)
     assert CardProgress.objects.count() == 3
 
@@ -217,9 +217,9 @@ def test_a_package_is_whole_or_not_there(tmp_path: Path, topic: Topic) -> None:
 
     with pytest.raises(KeyboardInterrupt):
         export_anki([topic], path, on_written=stop)
-    assert [(found.name, found.read_text()) for found in tmp_path.iterdir()] == [("a.apkg", "the old one")]
+    assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("a.apkg", "the old one")]
     export_anki([topic], path)
-    assert [found.name for found in tmp_path.iterdir()] == ["a.apkg"]
+    assert [path.name for path in tmp_path.iterdir()] == ["a.apkg"]
     assert zipfile.is_zipfile(path)
 
 

@@ -103,5 +103,5 @@ def _card(col: Any, card: Any) -> dict[str, Any]:
 
 if __name__ == "__main__":
     command, *arguments = sys.argv[1:]
-    found = import_package(*arguments) if command == "import" else make(Path(arguments[0]))
-    json.dump(found, sys.stdout)
+    collection = import_package(*arguments) if command == "import" else make(Path(arguments[0]))
+    json.dump(collection, sys.stdout)

@@ -51,20 +51,20 @@ def items(path: Path, **options: Any) -> list[Item]:
     return list(read(path, **options))
 
 
-def cards(found: Iterable[Item]) -> list[CardRow]:
-    return [item for item in found if isinstance(item, CardRow)]
+def cards(entries: Iterable[Item]) -> list[CardRow]:
+    return [item for item in entries if isinstance(item, CardRow)]
 
 
-def questions(found: Iterable[Item]) -> list[QuestionRow]:
-    return [item for item in found if isinstance(item, QuestionRow)]
+def questions(entries: Iterable[Item]) -> list[QuestionRow]:
+    return [item for item in entries if isinstance(item, QuestionRow)]
 
 
-def bad(found: Iterable[Item]) -> list[tuple[str, str]]:
-    return [(item.place, item.reason) for item in found if isinstance(item, BadRow)]
+def bad(entries: Iterable[Item]) -> list[tuple[str, str]]:
+    return [(item.place, item.reason) for item in entries if isinstance(item, BadRow)]
 
 
-def skipped(found: Iterable[Item]) -> list[tuple[str, str]]:
-    return [(item.what, item.name) for item in found if isinstance(item, Skipped)]
+def skipped(entries: Iterable[Item]) -> list[tuple[str, str]]:
+    return [(item.what, item.name) for item in entries if isinstance(item, Skipped)]
 
 
 def write(path: Path, content: str | bytes) -> Path:

@@ -233,7 +233,7 @@ def test_an_export_of_content_is_whole_or_not_there(tmp_path: Path, monkeypatch:
     run("export_content", "Asia", "-o", path)
     assert target.read_text().startswith("topic,external_id,front,")
     assert stat.S_IMODE(target.stat().st_mode) == 0o600
-    assert sorted(found.name for found in tmp_path.iterdir()) == ["a.csv", "link.csv"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.csv", "link.csv"]
 
 
 def test_progress_is_a_plain_line_away_from_a_terminal(tmp_path: Path) -> None:

@@ -86,13 +86,13 @@ def with_rows(path: Path, rows: str) -> Path:
 
 def package(path: Path, script: str, *rows: tuple[str, tuple[Any, ...]]) -> Path:
     """An Anki package around a database that is made by these statements."""
-    made = path.with_suffix(".sqlite")
-    with closing(sqlite3.connect(made)) as database:
+    database_path = path.with_suffix(".sqlite")
+    with closing(sqlite3.connect(database_path)) as database:
         database.executescript(script)
         for statement, values in rows:
             database.execute(statement, values)
         database.commit()
-    return write_zip(path, {"collection.anki2": made.read_bytes()})
+    return write_zip(path, {"collection.anki2": database_path.read_bytes()})
 
 
 def patched(path: Path, signature: bytes, changes: dict[int, bytes]) -> Path:
@@ -166,18 +166,18 @@ def test_gaps_in_a_workbook_cost_nothing(tmp_path: Path) -> None:
             *((1, 2), (2, 2)),
             *((900_000, 1), (900_001, 1)),
         ]
-    found = items(path)
-    assert [row.place for row in cards(found)] == ["row 2"]
-    assert bad(found) == [("row 900001", "The front is empty.")]
+    entries = items(path)
+    assert [row.place for row in cards(entries)] == ["row 2"]
+    assert bad(entries) == [("row 900001", "The front is empty.")]
 
 
 @pytest.mark.parametrize("encoding", ["utf-16", "UTF-16", "utf-16-le"])
 def test_utf_16_without_a_mark(tmp_path: Path, encoding: str) -> None:
     content = "front,back\n서울,가가가가\n"
-    found = items(write(tmp_path / "a.csv", content.encode("utf-16-le")), encoding=encoding)
-    assert [(row.front, row.back) for row in cards(found)] == [("서울", "가가가가")]
+    entries = items(write(tmp_path / "a.csv", content.encode("utf-16-le")), encoding=encoding)
+    assert [(row.front, row.back) for row in cards(entries)] == [("서울", "가가가가")]
     if encoding != "utf-16-le":
-        assert items(write(tmp_path / "b.csv", content.encode("utf-16-be")), encoding=encoding) == found
+        assert items(write(tmp_path / "b.csv", content.encode("utf-16-be")), encoding=encoding) == entries
 
 
 @pytest.mark.parametrize("encoding", ["utf-16", "utf-32"])
@@ -274,10 +274,10 @@ def test_sqlite_works_no_longer_than_the_file_explains(tmp_path: Path, monkeypat
 
 
 def test_sqlite_makes_no_gigabytes(tmp_path: Path) -> None:
-    made = f"hex(zeroblob({33 * MEBIBYTE}))"
+    zeros = f"hex(zeroblob({33 * MEBIBYTE}))"
     path = package(
         tmp_path / "a.apkg",
-        SCHEMA_11.replace("flds)", f"flds AS ({made}))"),
+        SCHEMA_11.replace("flds)", f"flds AS ({zeros}))"),
         ("INSERT INTO col VALUES (1, '{}', '{}')", ()),
         ("INSERT INTO notes (id, guid, mid, tags) VALUES (1, 'g', 1, '')", ()),
         ("INSERT INTO cards VALUES (1, 1, 1, 0, 0)", ()),
@@ -305,9 +305,9 @@ def test_a_card_that_takes_too_long_is_one_bad_row(tmp_path: Path) -> None:
     content = collection(
         [("D", PLAIN_TYPE, ["f", "x" * LONGEST_SIDE], "g", []), ("D", PLAIN_TYPE, ["f", "b"], "h", [])]
     )
-    found = items(write_zip(tmp_path / "a.apkg", {"collection.anki2": content}))
-    assert [reason for _place, reason in bad(found)] == ["A side of this card is longer than 500,000 characters."]
-    assert len(cards(found)) == 1
+    entries = items(write_zip(tmp_path / "a.apkg", {"collection.anki2": content}))
+    assert [reason for _place, reason in bad(entries)] == ["A side of this card is longer than 500,000 characters."]
+    assert len(cards(entries)) == 1
 
 
 @pytest.mark.parametrize(
@@ -355,9 +355,9 @@ def test_a_table_is_not_filled_up_without_end() -> None:
     ],
 )
 def test_a_text_that_is_not_converted(tmp_path: Path, front: str, reason: str) -> None:
-    found = items(write_jsonl(tmp_path / "a.jsonl", [card(1, front=front), card(2)]))
-    assert bad(found) == [("line 1", reason)]
-    assert len(cards(found)) == 1
+    entries = items(write_jsonl(tmp_path / "a.jsonl", [card(1, front=front), card(2)]))
+    assert bad(entries) == [("line 1", reason)]
+    assert len(cards(entries)) == 1
     asked = question(1, choices=["a", front])
     ((_place, why),) = bad(items(write_jsonl(tmp_path / "b.jsonl", [asked]), kind=RowKind.QUESTION))
     assert why == reason.replace("The front", "The choice 2")
@@ -365,6 +365,6 @@ def test_a_text_that_is_not_converted(tmp_path: Path, front: str, reason: str) -
 
 def test_a_choice_has_one_column(tmp_path: Path) -> None:
     header, row = "question,answer,A,B,a,Choice 2", "Q?,1,x,y,z,z"
-    found = items(write(tmp_path / "a.csv", f"{header}\n{row}\n"), kind=RowKind.QUESTION)
-    assert [row.choices for row in questions(found)] == [("x", "y")]
-    assert skipped(found) == [("column", "a"), ("column", "Choice 2")]
+    entries = items(write(tmp_path / "a.csv", f"{header}\n{row}\n"), kind=RowKind.QUESTION)
+    assert [row.choices for row in questions(entries)] == [("x", "y")]
+    assert skipped(entries) == [("column", "a"), ("column", "Choice 2")]

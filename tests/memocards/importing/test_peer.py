@@ -127,10 +127,10 @@ def test_every_card_that_is_counted_is_one_to_anki(tmp_path: Path) -> None:
         MemoCardFactory.create(topic=topic, front=text, back=text, tags=["t\x1fu", "v\x01"])
     package = tmp_path / "export.apkg"
     assert export_anki([topic], package).notes == len(texts)
-    found = peer("import", tmp_path / "peer.anki2", package)
-    assert found["log"] == {"new": len(texts), "updated": 0, "duplicate": 0, "conflicting": 0}
+    collection = peer("import", tmp_path / "peer.anki2", package)
+    assert collection["log"] == {"new": len(texts), "updated": 0, "duplicate": 0, "conflicting": 0}
     by_guid = {guid(card): card for card in MemoCard.objects.all()}
-    for note_guid, note in found["notes"].items():
+    for note_guid, note in collection["notes"].items():
         html = as_html(by_guid[note_guid].front)
         assert (note["fields"], len(note["cards"])) == ([html, html], 1)
         assert note["tags"] == ["t\ufffdu", "v\ufffd"]
@@ -149,8 +149,8 @@ def test_an_export_comes_back_as_it_was(tmp_path: Path) -> None:
 
 
 def test_we_import_what_anki_exports(tmp_path: Path) -> None:
-    made = peer("make", tmp_path)["notes"]
-    guids = {note["fields"][0]: guid for guid, note in made.items()}
+    notes = peer("make", tmp_path)["notes"]
+    guids = {note["fields"][0]: guid for guid, note in notes.items()}
     japan, bern = guids["Japan"], guids["{{c1::Bern}} is the capital of {{c2::Switzerland::country}}."]
     expected_cards = {
         (
@@ -179,11 +179,11 @@ def test_we_import_what_anki_exports(tmp_path: Path) -> None:
         ),
     }
     for name in ("new.apkg", "old.apkg", "new.colpkg", "old.colpkg"):
-        found = items(tmp_path / name)
-        rows = {(row.topic, row.external_id, row.front, row.back, row.tags) for row in cards(found)}
+        entries = items(tmp_path / name)
+        rows = {(row.topic, row.external_id, row.front, row.back, row.tags) for row in cards(entries)}
         assert rows == expected_cards, name
-        assert skipped(found) == [("media", "flag.png")]
-        assert [reason for _place, reason in bad(found)] == [
+        assert skipped(entries) == [("media", "flag.png")]
+        assert [reason for _place, reason in bad(entries)] == [
             "The front holds media only (flag.png), which are left out."
         ]
     # The text export of notes knows no templates, so the way back of one note is missing.
@@ -240,19 +240,19 @@ def scheduling(card: MemoCard, learner: LearnerSettings) -> dict[str, Any]:
 
 
 def history(card: MemoCard, learner: LearnerSettings) -> list[list[int]]:
-    made: list[list[int]] = []
+    log: list[list[int]] = []
     reviews = Review.objects.filter(card=card, learner_id=learner.learner_id).order_by("reviewed_at")
     for place, review in enumerate(reviews):
         day = clock().study_day(review.reviewed_at)
         interval = 365 if review.due_after is None else (clock().study_day(review.due_after) - day).days
-        made.append(
+        log.append(
             [
                 int(review.reviewed_at.astimezone(UTC).timestamp() * 1000),
                 ["again", "hard", "good", "easy"].index(review.outcome) + 1,
                 max(interval, 1),
-                made[-1][2] if made else 0,
+                log[-1][2] if log else 0,
                 1_500,
                 1 if place else 0,
             ]
         )
-    return made
+    return log

@@ -61,9 +61,9 @@ EXPECTED = [
 )
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
 def test_tables(tmp_path: Path, name: str, content: str, encoding: str) -> None:
-    found = items(write(tmp_path / name, content.encode(encoding)))
-    assert cards(found) == EXPECTED
-    assert skipped(found) == [("column", "mood")]
+    entries = items(write(tmp_path / name, content.encode(encoding)))
+    assert cards(entries) == EXPECTED
+    assert skipped(entries) == [("column", "mood")]
 
 
 def test_xlsx(tmp_path: Path) -> None:
@@ -79,12 +79,12 @@ def test_xlsx(tmp_path: Path) -> None:
             ["f", "b", None, "surplus"],
         ],
     )
-    found = items(path)
-    assert [(row.place, row.front, row.back, row.tags) for row in cards(found)] == [
+    entries = items(path)
+    assert [(row.place, row.front, row.back, row.tags) for row in cards(entries)] == [
         ("row 2", "2 + 1", "3", ("sums",)),
         ("row 4", "day", "2026-01-05", ()),
     ]
-    assert bad(found) == [
+    assert bad(entries) == [
         ("row 5", "A cell holds the error #N/A."),
         ("row 6", "The front is empty."),
         ("row 7", "The row has 4 cells, but the header names 3 columns."),
@@ -99,12 +99,12 @@ def test_jsonl_with_other_names(tmp_path: Path) -> None:
             {"front": " 같은  말 ", "back": "b", "external_id": None},
         ],
     )
-    found = items(path)
-    assert cards(found) == [
+    entries = items(path)
+    assert cards(entries) == [
         CardRow(1, "line 1", None, "7", "f", "b\n\nmore", ("South America", "x"), None),
         CardRow(2, "line 2", None, derived_id("같은 말"), "같은  말", "b", None, None),
     ]
-    assert skipped(found) == [("column", "lang")]
+    assert skipped(entries) == [("column", "lang")]
 
 
 @pytest.mark.parametrize(
@@ -162,9 +162,9 @@ def test_a_question_without_an_explanation_leaves_that_open(tmp_path: Path) -> N
 def test_a_bad_card(tmp_path: Path, values: dict[str, Any], reason: str) -> None:
     path = tmp_path / "a.jsonl"
     path.write_text("\n".join(map(json.dumps, [card(1), card(2, **values), card(3)])))
-    found = items(path)
-    assert bad(found) == [("line 2", reason)]
-    assert [row.external_id for row in cards(found)] == ["c1", "c3"]
+    entries = items(path)
+    assert bad(entries) == [("line 2", reason)]
+    assert [row.external_id for row in cards(entries)] == ["c1", "c3"]
 
 
 @pytest.mark.parametrize(
@@ -197,9 +197,9 @@ def test_a_bad_card(tmp_path: Path, values: dict[str, Any], reason: str) -> None
 )
 def test_a_bad_question(tmp_path: Path, values: dict[str, Any], reason: str) -> None:
     path = write_jsonl(tmp_path / "a.jsonl", [question(1), question(2, **values)])
-    found = items(path, kind=RowKind.QUESTION)
-    assert bad(found) == [("line 2", reason)]
-    assert len(questions(found)) == 1
+    entries = items(path, kind=RowKind.QUESTION)
+    assert bad(entries) == [("line 2", reason)]
+    assert len(questions(entries)) == 1
 
 
 @pytest.mark.parametrize(
@@ -219,11 +219,11 @@ def test_a_bad_question(tmp_path: Path, values: dict[str, Any], reason: str) -> 
     ],
 )
 def test_a_bad_line(tmp_path: Path, name: str, content: str | bytes, place: str, reason: str) -> None:
-    found = items(write(tmp_path / name, content))
-    ((at, why),) = bad(found)
+    entries = items(write(tmp_path / name, content))
+    ((at, why),) = bad(entries)
     assert at == place
     assert why.startswith(reason)
-    assert len(cards(found)) == 1
+    assert len(cards(entries)) == 1
 
 
 @pytest.mark.parametrize(

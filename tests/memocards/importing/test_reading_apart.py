@@ -150,7 +150,7 @@ def test_what_is_unpacked_lies_with_the_spool_and_is_limited(tmp_path: Path) -> 
     path = write_zip(tmp_path / "a.apkg", {"media": "{}", "collection.anki2": collection(notes)})
     assert reached(path, disk=MEBIBYTE) == "The file unpacks to more than 1 MiB."
     assert apart(path).count == 1_000
-    assert {found.name for found in tmp_path.iterdir()} == {"a.apkg", "spool"}
+    assert {path.name for path in tmp_path.iterdir()} == {"a.apkg", "spool"}
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSEGV])

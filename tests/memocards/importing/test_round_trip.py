@@ -107,12 +107,12 @@ def test_a_row_says_how_its_texts_are_written(tmp_path: Path) -> None:
     text = "front,back,tags,markup\n" + "".join(
         f'" <b>x</b>",y,"[""a b"","" c""]",{markup}\n' for markup in ("", "markdown", "HTML", " Exact ", "wiki")
     )
-    found = items(write(tmp_path / "a.csv", text))
-    assert [(row.front, row.tags) for row in cards(found)] == [
+    entries = items(write(tmp_path / "a.csv", text))
+    assert [(row.front, row.tags) for row in cards(entries)] == [
         *[("**x**", ("a b", "c"))] * 3,
         (" <b>x</b>", ("a b", " c")),
     ]
-    assert bad(found) == [("line 6", "The markup 'wiki' is none of these: markdown, html, exact.")]
+    assert bad(entries) == [("line 6", "The markup 'wiki' is none of these: markdown, html, exact.")]
 
 
 def test_an_exact_row_is_refused_where_the_database_would_refuse_it(tmp_path: Path) -> None:
@@ -121,9 +121,9 @@ def test_an_exact_row_is_refused_where_the_database_would_refuse_it(tmp_path: Pa
         {"front": "f", "back": "", "markup": "exact"},
         {"front": "f", "back": "b", "markup": "exact", "tags": "a, b"},
     ]
-    found = items(write(tmp_path / "a.jsonl", "\n".join(map(json.dumps, rows))))
-    assert bad(found) == [("line 1", "The front is empty."), ("line 2", "The back is empty.")]
-    assert [row.tags for row in cards(found)] == [("a", "b")]
+    entries = items(write(tmp_path / "a.jsonl", "\n".join(map(json.dumps, rows))))
+    assert bad(entries) == [("line 1", "The front is empty."), ("line 2", "The back is empty.")]
+    assert [row.tags for row in cards(entries)] == [("a", "b")]
 
 
 @pytest.mark.parametrize("format", CONTENT_FORMATS)

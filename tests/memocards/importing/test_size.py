@@ -74,8 +74,8 @@ def run(path: Path) -> dict[str, Any]:
         stdout=subprocess.PIPE,
         check=True,
     )
-    found: dict[str, Any] = json.loads(done.stdout)
-    return found
+    figures: dict[str, Any] = json.loads(done.stdout)
+    return figures
 
 
 @pytest.mark.parametrize("suffix", [".jsonl", ".csv", ".xlsx", ".apkg"])

@@ -189,7 +189,7 @@ def test_topics_of_the_rows(tmp_path: Path, topic: Topic) -> None:
     assert not Topic.objects.filter(name="World::Asia").exists()
     report = store(rows, create_topics=True, editor=SYSTEM)
     assert report.new_topics == ["World::Asia"]
-    assert [found.topic.name for found in MemoCard.objects.order_by("pk")] == ["Topic", "World::Asia", "World::Asia"]
+    assert [card.topic.name for card in MemoCard.objects.order_by("pk")] == ["Topic", "World::Asia", "World::Asia"]
     assert ("topic", Topic.objects.get(name="World::Asia").pk) in told()
     assert store(rows, editor=SYSTEM).unchanged == 3
     # The caller's topic goes before the rows' own.
@@ -252,8 +252,8 @@ def test_a_new_explanation_replaces_a_failed_one(tmp_path: Path, topic: Topic) -
         topic=topic, external_id="q1", explanation_status="failed", explanation_error="The model was away."
     )
     store(jsonl(tmp_path, question(1, explanation="Because."), kind=RowKind.QUESTION), topic="Topic", editor=SYSTEM)
-    found = Question.objects.get()
-    assert (found.explanation, found.explanation_status, found.explanation_error) == ("Because.", "ready", "")
+    stored = Question.objects.get()
+    assert (stored.explanation, stored.explanation_status, stored.explanation_error) == ("Because.", "ready", "")
 
 
 def test_preview_says_what_store_will_do_and_changes_nothing(tmp_path: Path, topic: Topic) -> None:

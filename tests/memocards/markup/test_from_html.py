@@ -110,17 +110,17 @@ TAGS = st.sampled_from(["b", "i", "s", "code", "span", "u", "div", "p", "li", "u
 
 @st.composite
 def documents(draw: st.DrawFn, depth: int = 3) -> str:
-    made: list[str] = []
+    pieces: list[str] = []
     for _ in range(draw(st.integers(1, 4))):
         if depth and draw(st.booleans()):
             tag = draw(TAGS)
             inner = draw(documents(depth=depth - 1))
             opened = '<a href="https://example.org/x_(y)">' if tag == "a" else f"<{tag}>"
-            made.append(f"{opened}{inner}</{tag}>")
+            pieces.append(f"{opened}{inner}</{tag}>")
         else:
             piece = draw(PIECES)
-            made.append(piece if piece in {"<br>", "<hr>"} else html.escape(piece))
-    return "".join(made)
+            pieces.append(piece if piece in {"<br>", "<hr>"} else html.escape(piece))
+    return "".join(pieces)
 
 
 @settings(max_examples=300, deadline=None)
@@ -143,7 +143,7 @@ def test_what_is_exported_comes_back(source: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "made"),
+    ("text", "field"),
     [
         ("[x]: http://y\n[z]: http://y", "[x]: http://y<br>[z]: http://y"),
         ("&nbsp;", "&amp;nbsp;"),
@@ -157,8 +157,8 @@ def test_what_is_exported_comes_back(source: str) -> None:
         ("", ""),
     ],
 )
-def test_what_would_not_show_in_anki_shows_its_source(text: str, made: str) -> None:
-    assert as_html(text) == made
+def test_what_would_not_show_in_anki_shows_its_source(text: str, field: str) -> None:
+    assert as_html(text) == field
 
 
 def words(source: str) -> str:

@@ -45,11 +45,11 @@ def test_the_newer_schema(tmp_path: Path) -> None:
         "media": media_list("flag.png", "수도.mp3"),
         "collection.anki21b": newer_collection(tmp_path, "g~1", "<b>Seoul</b>", "x &lt; y"),
     }
-    found = items(write_zip(tmp_path / "a.apkg", members))
-    assert cards(found) == [
+    entries = items(write_zip(tmp_path / "a.apkg", members))
+    assert cards(entries) == [
         CardRow(1, "card 1 of note 11", "World::Europe", "g~1", "**Seoul**", "x < y", ("a", "b"), None)
     ]
-    assert skipped(found) == [("media", "flag.png"), ("media", "수도.mp3")]
+    assert skipped(entries) == [("media", "flag.png"), ("media", "수도.mp3")]
 
 
 def test_decks_templates_tags_and_cloze(tmp_path: Path) -> None:
@@ -61,8 +61,8 @@ def test_decks_templates_tags_and_cloze(tmp_path: Path) -> None:
         ]
     )
     members: dict[str, bytes | str] = {"media": json.dumps({"0": "a.png"}), "collection.anki2": content}
-    found = items(write_zip(tmp_path / "a.apkg", members))
-    assert [(row.topic, row.external_id, row.front, row.back, row.tags) for row in cards(found)] == [
+    entries = items(write_zip(tmp_path / "a.apkg", members))
+    assert [(row.topic, row.external_id, row.front, row.back, row.tags) for row in cards(entries)] == [
         ("World", "g1", "France (a river)", "Paris", ("capital", "eu::west")),
         ("World", "g1#2", "Paris", "France", ("capital", "eu::west")),
         ("World", "g3", "[...], Rome", "**Bern**, Rome\\\nextra", ()),
@@ -70,7 +70,7 @@ def test_decks_templates_tags_and_cloze(tmp_path: Path) -> None:
         ("World::Asia", "g2", "Japan", "Tokyo!", ()),
         ("World::Asia", "g2#2", "Tokyo", "Japan", ()),
     ]
-    assert skipped(found) == [("media", "a.png")]
+    assert skipped(entries) == [("media", "a.png")]
 
 
 def test_a_card_of_media_alone_is_bad_and_other_media_are_named(tmp_path: Path) -> None:
@@ -80,10 +80,10 @@ def test_a_card_of_media_alone_is_bad_and_other_media_are_named(tmp_path: Path) 
             ("D", PLAIN_TYPE, ["Norway", 'Oslo <img src="map.png"> [sound:oslo.mp3]'], "g2", []),
         ]
     )
-    found = items(write_zip(tmp_path / "a.apkg", {"collection.anki2": content}))
-    assert [reason for _place, reason in bad(found)] == ["The front holds media only (flag.png), which are left out."]
-    assert [row.back for row in cards(found)] == ["Oslo"]
-    assert skipped(found) == [("media", "oslo.mp3"), ("media", "map.png")]
+    entries = items(write_zip(tmp_path / "a.apkg", {"collection.anki2": content}))
+    assert [reason for _place, reason in bad(entries)] == ["The front holds media only (flag.png), which are left out."]
+    assert [row.back for row in cards(entries)] == ["Oslo"]
+    assert skipped(entries) == [("media", "oslo.mp3"), ("media", "map.png")]
 
 
 @pytest.mark.parametrize(
@@ -134,13 +134,13 @@ def test_a_text_export_of_notes(tmp_path: Path) -> None:
         "g2\tCloze\tWorld::Asia\t{{c1::Seoul}} in {{c2::Korea}}\textra\t\n"
         "g3\tBasic\tWorld\tonly a front\t\t\n",
     )
-    found = items(path)
-    assert cards(found) == [
+    entries = items(path)
+    assert cards(entries) == [
         CardRow(7, "line 7", "World", "g1", "France & **more**", 'Paris\\\n"x"', ("capital", "eu::west"), None),
         CardRow(9, "line 9", "World::Asia", "g2", "[...] in Korea", "**Seoul** in Korea\\\nextra", (), None),
         CardRow(9, "line 9", "World::Asia", "g2#2", "Seoul in [...]", "Seoul in **Korea**\\\nextra", (), None),
     ]
-    assert bad(found) == [("line 10", "The back is empty.")]
+    assert bad(entries) == [("line 10", "The back is empty.")]
 
 
 def test_a_text_export_without_html(tmp_path: Path) -> None:
@@ -214,7 +214,7 @@ def test_a_zip_bomb_as_a_package(tmp_path: Path) -> None:
 def test_a_card_without_its_note_type_is_one_bad_row(tmp_path: Path) -> None:
     content = collection([("D", PLAIN_TYPE, ["f", "b"], "g", [])])
     broken = content.replace(b'"1607392321"', b'"1607392999"')
-    found = items(write_zip(tmp_path / "a.apkg", {"collection.anki2": broken}))
-    assert [reason for _place, reason in bad(found)] == [
+    entries = items(write_zip(tmp_path / "a.apkg", {"collection.anki2": broken}))
+    assert [reason for _place, reason in bad(entries)] == [
         "The package does not hold the note type or the template of this card."
     ]
