@@ -25,7 +25,7 @@ from markdown_it.token import Token
 
 from kit.dialect import parser
 
-# A table of 20,000 characters can ask for 65,000 cells. What people write has a tenth of this.
+# A table of 20,000 characters can have 65,000 cells. What people write has a tenth of this many tokens.
 MOST_TOKENS: Final = 20_000
 PAGE_SECONDS: Final = 2.0
 CACHE_CHARACTERS: Final = 16_000_000
@@ -52,7 +52,7 @@ class TooCostly(Exception):
 
 @contextmanager
 def page() -> Iterator[None]:
-    """What is rendered within, however many texts, takes about PAGE_SECONDS at most; the rest is shown as source."""
+    """All texts rendered within take about PAGE_SECONDS together. What comes later is shown as source."""
     token = _page_ends_at.set(time.monotonic() + PAGE_SECONDS)
     try:
         yield
@@ -63,17 +63,17 @@ def page() -> Iterator[None]:
 def bounded_pages(get_response: Callable[[HttpRequest], HttpResponse]) -> Callable[[HttpRequest], HttpResponse]:
     """Middleware: each page has its time for rendering."""
 
-    def answer(request: HttpRequest) -> HttpResponse:
+    def respond(request: HttpRequest) -> HttpResponse:
         with page():
             return get_response(request)
 
-    return answer
+    return respond
 
 
 def render(text: str) -> SafeString:
     """A block of Markdown."""
     try:
-        return mark_safe(_once(_block, text))  # noqa: S308 - nh3 has made it safe
+        return mark_safe(_cached(_block, text))  # noqa: S308 - nh3 has sanitised it
     except TooCostly:
         sentence = _("This text is too large to be laid out here. This is its source:")
         return format_html('<p class="source-note">{}</p><pre class="source" dir="auto">{}</pre>', sentence, text)
@@ -82,7 +82,7 @@ def render(text: str) -> SafeString:
 def render_inline(text: str) -> SafeString:
     """One line of Markdown without a block around it, as for a choice."""
     try:
-        return mark_safe(_once(_inline, text))  # noqa: S308 - as above
+        return mark_safe(_cached(_inline, text))  # noqa: S308 - as above
     except TooCostly:
         return format_html("{}", text)
 
@@ -90,7 +90,7 @@ def render_inline(text: str) -> SafeString:
 def plain(text: str) -> str:
     """The words alone, on one line, as for a list of cards or a page's title."""
     try:
-        return _once(_words, text)
+        return _cached(_words, text)
     except TooCostly:
         return " ".join(text.split())
 
@@ -110,7 +110,7 @@ class _Allowance:
 
 
 class _Tokens(list[Token]):
-    """The parser's list, which ends what goes on for too long."""
+    """A list of tokens for the parser, which raises TooCostly where there come to be too many."""
 
     def __init__(self, allowance: _Allowance) -> None:
         self._allowance = allowance
@@ -163,8 +163,8 @@ def _words(text: str) -> str:
     return " ".join(unescape(nh3.clean(_parser.render(text), tags=set())).split())
 
 
-def _once(form: Callable[[str], str], text: str) -> str:
-    """The text in that form, from the cache or made now. Raises TooCostly."""
+def _cached(form: Callable[[str], str], text: str) -> str:
+    """The text in that form, from the cache or rendered now. Raises TooCostly."""
     key = hashlib.blake2b(f"{form.__name__}\0{text}".encode(errors="surrogatepass"), digest_size=20).digest()
     with _cache_lock:
         result = _cache.get(key)

@@ -103,7 +103,7 @@ def _write_notes(
                 guid=guid_of(card, is_taken=card.pk in taken),
                 due=len(card_ids) + 1,
             )
-            # Anki updates a note that it has where the package's was changed later: so the time of the change, not now.
+            # Anki updates a note that it has if the package's was changed later: so it gets the time of the change.
             note.write_to_db(cursor, card.updated_at.timestamp(), deck.deck_id, ids)
             card_ids[card.pk] = cursor.lastrowid or 0
             on_written(1)
@@ -113,7 +113,7 @@ def _write_notes(
 def _taken(cards: QuerySet[MemoCard]) -> set[int]:
     """Those of these cards whose external id an older card of another topic has."""
     older = MemoCard.objects.filter(external_id=OuterRef("external_id"), pk__lt=OuterRef("pk")).exclude(external_id="")
-    # In WHERE, where it is a join; among the columns it would be a search of the whole table for each card.
+    # As a condition, PostgreSQL makes a join of it; as a column, it would search the whole table for each card.
     return set(cards.filter(Exists(older)).values_list("pk", flat=True))
 
 

@@ -13,7 +13,7 @@ from memocards.models import ExplanationStatus, MemoCard, Question, Topic
 CONTENT_FORMATS: Final = ("csv", "tsv", "jsonl")
 CARD_COLUMNS: Final = ("topic", "external_id", "front", "back", "tags", "source", "markup")
 QUESTION_COLUMNS: Final = ("topic", "external_id", "stem", "choices", "answer", "explanation", "source", "markup")
-# The texts are as the hub has them: what looks like HTML in them is text, and a blank at an end is no slip.
+# An import takes these texts as they are: what looks like HTML in them is text, and blanks at their ends are kept.
 _MARKUP: Final = {"markup": Markup.EXACT.value}
 
 

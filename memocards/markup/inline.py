@@ -9,7 +9,7 @@ from itertools import groupby
 from typing import Final, TypeAlias
 
 _PUNCTUATION: Final = re.escape(string.punctuation)
-# What means something anywhere in a line. A piece of text ends where a mark, a link or code begins.
+# Signs that mean something anywhere in a line. The end of a piece counts too: there a mark, a link or code may begin.
 _ANYWHERE: Final = (
     rf"\\(?=[{_PUNCTUATION}]|$)|(?<![^\W_])_|_(?![^\W_])|<(?=[A-Za-z/!?]|$)|&(?=#?\w{{1,40}};)|~(?=~|$)|(?<=~)~|^~"
 )
@@ -212,7 +212,7 @@ def _merged(pieces: list[_Piece]) -> list[_Piece]:
     merged: list[_Piece] = []
     for kind, group in groupby(pieces, key=type):
         if kind is _Text:
-            # Of one link or of none: its ends stand between.
+            # All of them stand in one link or in none, for the ends of a link are pieces too.
             texts = [piece for piece in group if isinstance(piece, _Text)]
             merged.append(_Text("".join(text.value for text in texts), texts[0].in_link))
         elif kind is _Code:
