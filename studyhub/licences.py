@@ -1,7 +1,7 @@
 """The licences of what runs in an installation: `make licences` after a change of requirements.txt.
 
-It follows requirements.txt through what is installed, and writes into docs/licences.md which packages that brings, under
-which licences, as they state them themselves. Their versions stand in constraints.txt, which uv writes.
+It follows requirements.txt through what is installed, and writes into docs/licences.md which packages that brings,
+under which licences, as they state them themselves. Their versions stand in constraints.txt, which uv writes.
 """
 
 import sys
@@ -16,6 +16,7 @@ from packaging.utils import NormalizedName, canonicalize_name
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 REQUIREMENTS: Final = ROOT / "requirements.txt"
+CONSTRAINTS: Final = ROOT / "constraints.txt"
 LICENCES: Final = ROOT / "docs" / "licences.md"
 BEGIN, END = "<!-- packages -->", "<!-- end of packages -->"
 
