@@ -47,8 +47,10 @@ def open_archive(stream: BinaryIO, name: str) -> Iterator[zipfile.ZipFile]:
 
 
 def require_harmless(archive: zipfile.ZipFile, members: list[str], name: str, *, most_bytes: int) -> None:
-    """Refuse members that are encrypted, packed oddly or far too large, by what the archive says of them: it cannot be
-    less than that, because zipfile stops there. Raises UnreadableFile."""
+    """Refuse members that are encrypted, packed oddly or far too large. Raises UnreadableFile.
+
+    The sizes that the archive states are enough to go by: no more than that comes out, because zipfile stops there.
+    """
     total = 0
     for member in members:
         info = archive.getinfo(member)

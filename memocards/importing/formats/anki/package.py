@@ -1,6 +1,7 @@
 """Anki's packages, .apkg and .colpkg: a ZIP archive around a collection, in one of three containers.
 
-Newest first, because a newer package also holds a dummy collection for programs that know the older container only.
+The newest container in a package is the one to read: a newer package also holds a dummy collection in an older
+container, for programs that know no other.
 """
 
 import json
