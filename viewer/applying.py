@@ -10,7 +10,7 @@ from typing import Any
 
 from django.db import DEFAULT_DB_ALIAS, connection, connections, models
 
-from viewer.hub_answers import Item
+from viewer.hub_responses import Item
 from viewer.kinds import CATALOGUE, HeldKind, UnreadablePayload
 from viewer.models import Projection, UnknownItem
 

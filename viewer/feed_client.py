@@ -1,4 +1,4 @@
-"""The hub over HTTP: one page of the feed, one rating or several. Every way it can fail is an error of hub_answers."""
+"""The hub over HTTP: one page of the feed, one rating or several. All its errors are those of hub_responses.py."""
 
 import secrets
 import ssl
@@ -15,13 +15,13 @@ import httpx
 from django.conf import settings
 from django.utils import timezone
 
-from viewer.hub_answers import (
+from viewer.hub_responses import (
     Accepted,
-    Answer,
     HubAway,
     Page,
-    Question,
+    PageRequest,
     Refused,
+    Response,
     TokenRefused,
     read_page,
     read_rating,
@@ -81,34 +81,34 @@ class FeedClient:
         `above`: the highest seq that came before `cursor`. Raises ResyncRequired, TokenRefused, LearnerErased or
         HubAway.
         """
-        question = Question(after=cursor, request_id=secrets.token_urlsafe(16), above=above)
-        answer = self._send(
+        request = PageRequest(after=cursor, request_id=secrets.token_urlsafe(16), above=above)
+        response = self._send(
             "GET",
             "/api/feed",
             wait=wait,
-            params={"after": cursor, "limit": limit, "wait": wait, "request_id": question.request_id},
+            params={"after": cursor, "limit": limit, "wait": wait, "request_id": request.request_id},
         )
-        return read_page(answer, question)
+        return read_page(response, request)
 
     def send_rating(self, rating: Rating) -> Accepted | Refused:
         """Hand one rating to the hub, as often as needed: the hub counts a review_id once.
 
         Raises TokenRefused, and HubAway for everything that may be better later.
         """
-        answer = self._send(
+        response = self._send(
             "POST",
             f"/api/study-cards/{rating.card_id}/rate",
             json={**_written(rating), "client_now": _moment(timezone.now())},
         )
-        return read_rating(answer, rating.pk)
+        return read_rating(response, rating.pk)
 
     def send_ratings(self, ratings: Sequence[Rating]) -> dict[UUID, Accepted | Refused]:
         """Hand several ratings to the hub at once, a thousand at most. What became of each; raises as for one."""
         reviews = [{**_written(rating), "card_id": rating.card_id} for rating in ratings]
-        answer = self._send("POST", "/api/reviews", json={"client_now": _moment(timezone.now()), "reviews": reviews})
-        return read_ratings(answer, [rating.pk for rating in ratings])
+        response = self._send("POST", "/api/reviews", json={"client_now": _moment(timezone.now()), "reviews": reviews})
+        return read_ratings(response, [rating.pk for rating in ratings])
 
-    def _send(self, method: str, path: str, *, wait: int = 0, **options: Any) -> Answer:
+    def _send(self, method: str, path: str, *, wait: int = 0, **options: Any) -> Response:
         if not settings.HUB_TOKEN:
             raise TokenRefused(
                 "HUB_TOKEN is not set, so the hub cannot be asked. Make a token on the hub with "
@@ -122,7 +122,7 @@ class FeedClient:
                 self._http.stream(method, settings.HUB_URL + path, timeout=timeout, **options) as response,
             ):
                 headers = {name.lower(): value for name, value in response.headers.items()}
-                return Answer(response.status_code, headers, _body(response, deadline))
+                return Response(response.status_code, headers, _body(response, deadline))
         except httpx.TimeoutException as error:
             raise _too_slow() from error
         except httpx.DecodingError as error:

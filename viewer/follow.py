@@ -12,7 +12,7 @@ from kit.pauses import GrowingPauses
 from kit.stopping import Stopped, StopRequest
 from viewer.adopting import adopt
 from viewer.feed_client import FeedClient
-from viewer.hub_answers import HubAway, LearnerErased, TokenRefused
+from viewer.hub_responses import HubAway, LearnerErased, TokenRefused
 from viewer.models import Card, CardProgress, Explanation, Question, Rating, Topic, UnknownItem
 from viewer.owner import OtherOwner, confirmed_owner, current_owner, is_anothers
 from viewer.ratings import send_accepted_again, send_waiting

@@ -13,7 +13,7 @@ from django.db.models import F, QuerySet
 from django.utils import timezone
 
 from viewer.feed_client import FeedClient
-from viewer.hub_answers import Accepted, HubAway, Refused, TokenRefused
+from viewer.hub_responses import Accepted, HubAway, Refused, TokenRefused
 from viewer.models import Card, Outcome, Owner, Rating, SyncState
 from viewer.owner import confirmed_owner, current_owner
 from viewer.results import of_owner, progress_seq

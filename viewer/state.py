@@ -4,7 +4,7 @@ from datetime import timedelta
 
 from django.utils import timezone
 
-from viewer.hub_answers import LONGEST_REST_SECONDS, HubAway, LearnerErased, TokenRefused
+from viewer.hub_responses import LONGEST_REST_SECONDS, HubAway, LearnerErased, TokenRefused
 from viewer.models import SyncState
 
 REST_AFTER_TIMEOUT = timedelta(seconds=15)

@@ -17,7 +17,7 @@ from django.utils import timezone
 
 from viewer.applying import apply_items, kept_item, sweep
 from viewer.feed_client import FeedClient
-from viewer.hub_answers import Item, LearnerErased, Page, ResyncRequired
+from viewer.hub_responses import Item, LearnerErased, Page, ResyncRequired
 from viewer.identity import Identity
 from viewer.kinds import CATALOGUE
 from viewer.models import Rating, SyncState, UnknownItem

@@ -4,7 +4,7 @@ from typing import Any
 from uuid import UUID
 
 from viewer.feed_client import FeedClient
-from viewer.hub_answers import Item, Page
+from viewer.hub_responses import Item, Page
 from viewer.identity import Identity
 from viewer.owner import confirm
 from viewer.state import current_state
@@ -17,7 +17,7 @@ OWNER = Identity(hub=UUID(int=1), subscriber_id=3, learner_id=LEARNER)
 def page(*items: dict[str, Any], cursor: str = "next", has_more: bool = False, after: str | None = None) -> Page:
     """A page for the state's own cursor, unless `after` says otherwise; for the database's owner."""
     confirm(OWNER)
-    fields = set(Item.__dataclass_fields__)
+    fields = set(Item.model_fields)
     parsed = [Item(**{key: value for key, value in raw.items() if key in fields}) for raw in items]
     head = max((item.seq for item in parsed), default=0)
     asked_with = current_state().cursor if after is None else after

@@ -4,7 +4,7 @@ import pytest
 from pytest_django import Settings
 
 from viewer.feed_client import PAGE_SIZE, FeedClient
-from viewer.hub_answers import HubAway, TokenRefused
+from viewer.hub_responses import HubAway, TokenRefused
 from viewer.models import Card, CardProgress, Rating, SyncState, Topic, UnknownItem
 from viewer.owner import confirm
 from viewer.state import current_state, record_failure

@@ -12,7 +12,7 @@ from pytest_django import Settings
 
 from viewer.adopting import adopt
 from viewer.feed_client import FeedClient
-from viewer.hub_answers import HubAway, LearnerErased
+from viewer.hub_responses import HubAway, LearnerErased
 from viewer.models import Card, CardProgress, Outcome, Owner, Rating, SyncState, Topic, UnknownItem
 from viewer.owner import OtherOwner, confirmed_owner
 from viewer.ratings import Recorded, dismiss, record_rating, send_again, send_waiting, try_at_once

@@ -9,7 +9,7 @@ import pytest
 from django.utils import timezone
 
 from viewer.feed_client import FeedClient
-from viewer.hub_answers import HubAway, TokenRefused
+from viewer.hub_responses import HubAway, TokenRefused
 from viewer.models import Card, CardProgress, Outcome, Rating, SyncState, UnknownItem
 from viewer.owner import confirm
 from viewer.ratings import (

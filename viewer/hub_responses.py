@@ -12,14 +12,14 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from itertools import pairwise
-from typing import Any, TypeVar
+from typing import Annotated, Any
 from uuid import UUID
 
 from django.conf import settings
+from pydantic import BaseModel, ConfigDict, Field, InstanceOf
 
 from viewer.identity import Identity
 
-T = TypeVar("T")
 LARGEST = 2**63 - 1
 LARGEST_SILENCE_SECONDS = 1e9
 # Whatever the line says, the hub is asked again after this long.
@@ -66,7 +66,7 @@ class ResyncRequired(Exception):
 
 
 @dataclass(frozen=True)
-class Answer:
+class Response:
     """A whole HTTP response. The names of the headers are in small letters."""
 
     status: int
@@ -75,7 +75,7 @@ class Answer:
 
 
 @dataclass(frozen=True)
-class Question:
+class PageRequest:
     """What a page has to answer: the cursor, a word that was never used before, and the seq above which it goes on."""
 
     after: str
@@ -83,16 +83,47 @@ class Question:
     above: int
 
 
-@dataclass(frozen=True)
-class Item:
-    seq: int
-    kind: str
-    id: int
-    learner_id: int | None
-    schema_version: int
+Whole = Annotated[int, Field(ge=-LARGEST, le=LARGEST)]
+# What a database can hold: no NUL, and no half of a character, which pydantic refuses by itself.
+Text = Annotated[str, Field(pattern=r"^[^\x00]*$")]
+STRICT = ConfigDict(strict=True, frozen=True)
+
+
+class Item(BaseModel):
+    """An event of the feed. What its payload may be is its kind's affair."""
+
+    model_config = STRICT
+
+    seq: Whole
+    kind: Text
+    id: Whole
+    learner_id: Whole | None
+    schema_version: Whole
     deleted: bool
-    hash: str
-    payload: Mapping[str, Any]
+    hash: Text
+    payload: InstanceOf[dict[str, Any]]
+
+
+class _Names(BaseModel):
+    """Which hub speaks, and to whom."""
+
+    model_config = STRICT
+
+    hub: str
+    subscriber: Whole
+    learner_id: Whole | None
+
+    @property
+    def identity(self) -> Identity:
+        return Identity(hub=UUID(self.hub), subscriber_id=self.subscriber, learner_id=self.learner_id)
+
+
+class _PageBody(_Names):
+    items: list[Item]
+    cursor: Text
+    head: Whole
+    has_more: bool
+    relay_silent_seconds: Annotated[float, Field(ge=0, lt=LARGEST_SILENCE_SECONDS, allow_inf_nan=False)] | None = None
 
 
 @dataclass(frozen=True)
@@ -120,47 +151,47 @@ class Refused:
     problem: str
 
 
-def read_page(answer: Answer, question: Question) -> Page:
-    """The page in an answer. Raises ResyncRequired, TokenRefused, LearnerErased or HubAway."""
-    if answer.status == HTTPStatus.OK:
-        return _page(answer, question)
-    problem = _problem_of(answer)
+def read_page(response: Response, request: PageRequest) -> Page:
+    """The page in a response. Raises ResyncRequired, TokenRefused, LearnerErased or HubAway."""
+    if response.status == HTTPStatus.OK:
+        return _page(response, request)
+    problem = _problem_of(response)
     if problem is None:
-        raise _unexpected(answer)
-    match answer.status, problem["type"].removeprefix(_PROBLEM):
+        raise _unexpected(response)
+    match response.status, problem["type"].removeprefix(_PROBLEM):
         case HTTPStatus.UNAUTHORIZED, _:
             raise _token_refused(problem)
-        case HTTPStatus.FORBIDDEN, "learner-erased" if _answers(problem, question):
+        case HTTPStatus.FORBIDDEN, "learner-erased" if _answers(problem, request):
             raise LearnerErased(_erased_identity(problem))
         case HTTPStatus.FORBIDDEN, _:
             raise _token_refused(problem)
         case (HTTPStatus.GONE, "cursor-expired") | (HTTPStatus.UNPROCESSABLE_ENTITY, "malformed-cursor"):
-            _require_answer(problem, question)
-            if not question.after:
+            _require_answer(problem, request)
+            if not request.after:
                 raise HubAway("The hub refuses to begin its feed from the start. Its log should say why.")
             raise ResyncRequired
-    raise _unexpected(answer)
+    raise _unexpected(response)
 
 
-def read_rating(answer: Answer, review_id: UUID) -> Accepted | Refused:
+def read_rating(response: Response, review_id: UUID) -> Accepted | Refused:
     """What became of one rating. Raises TokenRefused, and HubAway for everything that may be better later."""
-    if answer.status == HTTPStatus.OK:
-        if _document(answer).get("review_id") == str(review_id):
+    if response.status == HTTPStatus.OK:
+        if _document(response).get("review_id") == str(review_id):
             return Accepted()
         raise _not_the_answer()
-    problem = _final_refusal(answer)
+    problem = _final_refusal(response)
     names_none = "review_id" not in problem and problem["type"] in _REFUSED_BEFORE_IT_WAS_READ
     if problem.get("review_id") != str(review_id) and not names_none:
         raise _not_the_answer()
     return Refused(_sentence(problem))
 
 
-def read_ratings(answer: Answer, review_ids: list[UUID]) -> dict[UUID, Accepted | Refused]:
+def read_ratings(response: Response, review_ids: list[UUID]) -> dict[UUID, Accepted | Refused]:
     """What became of each of several ratings. Raises as read_rating() does."""
-    if answer.status != HTTPStatus.OK:
-        raise _unexpected(answer) if _problem_of(answer) is None else HubAway(_sentence(_final_refusal(answer)))
+    if response.status != HTTPStatus.OK:
+        raise _unexpected(response) if _problem_of(response) is None else HubAway(_sentence(_final_refusal(response)))
     try:
-        results = {UUID(result["review_id"]): _result(result) for result in _document(answer)["results"]}
+        results = {UUID(result["review_id"]): _result(result) for result in _document(response)["results"]}
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise _not_the_answer() from error
     if results.keys() != set(review_ids):
@@ -181,43 +212,46 @@ def _result(result: Mapping[str, Any]) -> Accepted | Refused:
     raise ValueError
 
 
-def _final_refusal(answer: Answer) -> Mapping[str, Any]:
+def _final_refusal(response: Response) -> Mapping[str, Any]:
     """The problem for which the hub will never take what was sent. Raises TokenRefused, HubAway."""
-    problem = _problem_of(answer)
+    problem = _problem_of(response)
     may_pass_later = {HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS}
-    if problem is None or not _is_client_error(answer) or answer.status in may_pass_later:
-        raise _unexpected(answer)
-    if answer.status == HTTPStatus.UNAUTHORIZED or problem["type"] == f"{_PROBLEM}learner-erased":
+    if problem is None or not _is_client_error(response) or response.status in may_pass_later:
+        raise _unexpected(response)
+    if response.status == HTTPStatus.UNAUTHORIZED or problem["type"] == f"{_PROBLEM}learner-erased":
         # The feed says the same, and names whom it means.
         raise _token_refused(problem)
     return problem
 
 
-def _problem_of(answer: Answer) -> Mapping[str, Any] | None:
+def _problem_of(response: Response) -> Mapping[str, Any] | None:
     """The body, if it is a problem as the hub writes them; None for what something else on the line has to say."""
-    if answer.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/problem+json":
+    if response.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/problem+json":
         return None
     try:
-        body = json.loads(answer.body)
+        body = json.loads(response.body)
     except (ValueError, RecursionError):
         return None
     is_ours = isinstance(body, dict) and isinstance(body.get("type"), str) and body["type"].startswith(_PROBLEM)
     return body if is_ours else None
 
 
-def _document(answer: Answer) -> dict[str, Any]:
+def _document(response: Response) -> dict[str, Any]:
     try:
-        return _of(dict, json.loads(answer.body))
-    except (ValueError, TypeError, RecursionError) as error:
+        body = json.loads(response.body)
+    except (ValueError, RecursionError) as error:
         raise unreadable() from error
+    if not isinstance(body, dict):
+        raise unreadable()
+    return body
 
 
-def _answers(body: Mapping[str, Any], question: Question) -> bool:
-    return (body.get("after"), body.get("request_id")) == (question.after, question.request_id)
+def _answers(body: Mapping[str, Any], request: PageRequest) -> bool:
+    return (body.get("after"), body.get("request_id")) == (request.after, request.request_id)
 
 
-def _require_answer(body: Mapping[str, Any], question: Question) -> None:
-    if _answers(body, question):
+def _require_answer(body: Mapping[str, Any], request: PageRequest) -> None:
+    if _answers(body, request):
         return
     if "request_id" not in body:
         raise HubAway(
@@ -234,41 +268,34 @@ def _not_the_answer() -> HubAway:
     )
 
 
-def _page(answer: Answer, question: Question) -> Page:
-    body = _document(answer)
+def _page(response: Response, request: PageRequest) -> Page:
+    body = _document(response)
     if not {"items", "cursor", "head", "has_more"} <= body.keys():
         raise unreadable()
-    _require_answer(body, question)
+    _require_answer(body, request)
     try:
+        read = _PageBody.model_validate(body)
         page = Page(
-            after=question.after,
-            items=[_item(raw) for raw in body["items"]],
-            cursor=_plain(body["cursor"]),
-            head=_whole(body["head"]),
-            has_more=_of(bool, body["has_more"]),
-            identity=_identity(body),
-            relay_silent_seconds=_seconds_or_none(body.get("relay_silent_seconds")),
+            after=request.after,
+            items=read.items,
+            cursor=read.cursor,
+            head=read.head,
+            has_more=read.has_more,
+            identity=read.identity,
+            relay_silent_seconds=read.relay_silent_seconds,
         )
-    except (ValueError, TypeError, KeyError) as error:
+    except ValueError as error:
         raise unreadable() from error
-    _require_consistency(page, question)
-    if page.has_more and page.cursor == question.after:
+    _require_consistency(page, request)
+    if page.has_more and page.cursor == request.after:
         raise HubAway("The hub's feed does not move on: it repeats its cursor.", answered=True)
     return page
 
 
-def _seconds_or_none(value: Any) -> float | None:
-    if value is None:
-        return None
-    if not isinstance(value, int | float) or not 0 <= value < LARGEST_SILENCE_SECONDS:
-        raise ValueError
-    return float(value)
-
-
-def _require_consistency(page: Page, question: Question) -> None:
+def _require_consistency(page: Page, request: PageRequest) -> None:
     """A page brings each place of the feed once, in order, after what came before it and up to its head; and what one
     learner may see has nobody else's progress in it."""
-    places = [question.above, *(item.seq for item in page.items)]
+    places = [request.above, *(item.seq for item in page.items)]
     in_order = all(earlier < later for earlier, later in pairwise(places)) and places[-1] <= page.head
     may_see = {None, page.identity.learner_id}
     of_others = len(may_see) > 1 and any(item.learner_id not in may_see for item in page.items)
@@ -276,54 +303,11 @@ def _require_consistency(page: Page, question: Question) -> None:
         raise HubAway("A page of the feed contradicts itself, so nothing of it was applied.", answered=True)
 
 
-def _identity(body: Mapping[str, Any]) -> Identity:
-    learner_id = body["learner_id"]
-    return Identity(
-        hub=UUID(_of(str, body["hub"])),
-        subscriber_id=_whole(body["subscriber"]),
-        learner_id=None if learner_id is None else _whole(learner_id),
-    )
-
-
 def _erased_identity(problem: Mapping[str, Any]) -> Identity:
     try:
-        return _identity(problem)
-    except (ValueError, TypeError, KeyError) as error:
+        return _Names.model_validate(problem).identity
+    except ValueError as error:
         raise unreadable() from error
-
-
-def _item(raw: Any) -> Item:
-    return Item(
-        seq=_whole(raw["seq"]),
-        kind=_plain(raw["kind"]),
-        id=_whole(raw["id"]),
-        learner_id=None if raw["learner_id"] is None else _whole(raw["learner_id"]),
-        schema_version=_whole(raw["schema_version"]),
-        deleted=_of(bool, raw["deleted"]),
-        hash=_plain(raw["hash"]),
-        payload=_of(dict, raw["payload"]),
-    )
-
-
-def _of(kind: type[T], value: Any) -> T:
-    if not isinstance(value, kind):
-        raise TypeError
-    return value
-
-
-def _plain(value: Any) -> str:
-    """A text the database can hold; the encoding raises a ValueError for half a character."""
-    text = _of(str, value)
-    text.encode()
-    if "\0" in text:
-        raise ValueError
-    return text
-
-
-def _whole(value: Any) -> int:
-    if not isinstance(value, int) or isinstance(value, bool) or not -LARGEST <= value <= LARGEST:
-        raise TypeError
-    return value
 
 
 def _sentence(problem: Mapping[str, Any]) -> str:
@@ -339,12 +323,12 @@ def _token_refused(problem: Mapping[str, Any]) -> TokenRefused:
     return TokenRefused(f"The hub at {settings.HUB_URL} does not take this HUB_TOKEN. It says: {_sentence(problem)}")
 
 
-def _unexpected(answer: Answer) -> HubAway:
-    status = answer.status
+def _unexpected(response: Response) -> HubAway:
+    status = response.status
     if status in {301, 302, 303, 307, 308}:
         # Not followed: the token is for this address only.
         return HubAway(
-            f"{settings.HUB_URL} sends us on to {answer.headers.get('location', 'another address')}. "
+            f"{settings.HUB_URL} sends us on to {response.headers.get('location', 'another address')}. "
             "HUB_URL should be the hub's own address."
         )
     if status == HTTPStatus.NOT_FOUND:
@@ -354,19 +338,19 @@ def _unexpected(answer: Answer) -> HubAway:
     elif status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         sentence = f"The hub at {settings.HUB_URL} is in trouble: it answered {status}."
     else:
-        problem = _problem_of(answer)
+        problem = _problem_of(response)
         says = f" It says: {_sentence(problem)}" if problem else " Perhaps it was something between us and the hub."
         sentence = f"{settings.HUB_URL} answered {status}, which is not expected.{says}"
     return HubAway(
         sentence,
-        retry_after=_rest_seconds(answer.headers.get("retry-after", "").strip()),
+        retry_after=_rest_seconds(response.headers.get("retry-after", "").strip()),
         answered=status == HTTPStatus.INTERNAL_SERVER_ERROR
-        or (_is_client_error(answer) and status != HTTPStatus.TOO_MANY_REQUESTS),
+        or (_is_client_error(response) and status != HTTPStatus.TOO_MANY_REQUESTS),
     )
 
 
-def _is_client_error(answer: Answer) -> bool:
-    return HTTPStatus.BAD_REQUEST <= answer.status < HTTPStatus.INTERNAL_SERVER_ERROR
+def _is_client_error(response: Response) -> bool:
+    return HTTPStatus.BAD_REQUEST <= response.status < HTTPStatus.INTERNAL_SERVER_ERROR
 
 
 def _rest_seconds(text: str) -> float | None:
