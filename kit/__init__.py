@@ -4,6 +4,7 @@ viewer need it, or the projects that put them together.
 addresses        who calls, behind how many proxies
 arguments        what a command's flags may be
 attempts         guessing passwords is slow
+environment      settings from the environment, read strictly; the secret key, and other files of mode 0600
 lists            lists of the back office over tables that grow without end
 logs             the log says in one line what a caller, or the database, is to blame for
 markdown         the dialect of all texts, and its sanitised rendering

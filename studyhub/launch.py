@@ -16,6 +16,7 @@ from typing import IO
 from django.conf import settings
 from django.core.management import call_command
 
+from kit.environment import open_private
 from kit.standard_output import end_with_reader
 from studyhub.supervisor import Program, Supervisor
 
@@ -136,7 +137,7 @@ def _viewer_token() -> str:
     else:
         Subscriber.objects.filter(name=VIEWER_SUBSCRIBER).delete()
         _subscriber, token = create_subscriber(name=VIEWER_SUBSCRIBER, learner_id=learner_id)
-    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
+    with open_private(path, "w") as file:
         file.write(token + "\n")
     return token
 

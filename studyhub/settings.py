@@ -3,39 +3,23 @@
 A value that cannot be read stops the start with the variable's name and what it may be.
 """
 
-import os
-import secrets
 import sys
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-import environ
 from django.core.exceptions import ImproperlyConfigured
 
+from kit import environment
 from kit.addresses import trusted_proxies
 from kit.logs import CONSOLE
 from studyhub.database_sessions import with_parameters
 
 BASE_DIR = Path(__file__).resolve().parent.parent
-env = environ.Env()
-
-
-def _flag(name: str, *, default: bool) -> bool:
-    text = os.environ.get(name, "").strip().lower()
-    if text in {"1", "true", "yes", "on"}:
-        return True
-    if text in {"0", "false", "no", "off"}:
-        return False
-    if text:
-        raise ImproperlyConfigured(f"{name} is {text!r}. It may be true or false.")
-    return default
 
 
 def _ladder(name: str, default: str) -> tuple[int, ...]:
-    text = os.environ.get(name, "").strip() or default
+    text = environment.text(name, default)
     try:
         days = tuple(int(part) for part in text.split(","))
     except ValueError:
@@ -49,35 +33,14 @@ def _ladder(name: str, default: str) -> tuple[int, ...]:
     return days
 
 
-def _time_zone(name: str, default: str) -> str:
-    text = os.environ.get(name, "").strip() or default
-    try:
-        ZoneInfo(text)
-    except (ZoneInfoNotFoundError, ValueError, OSError) as error:
-        raise ImproperlyConfigured(
-            f"{name} is {text!r}. It may be a name of the time zone database, such as Asia/Seoul."
-        ) from error
-    return text
-
-
-def _whole_number(name: str, *, default: int, lowest: int, highest: int) -> int:
-    text = os.environ.get(name, "").strip()
-    if not text:
-        return default
-    if not text.isascii() or not text.isdigit() or not lowest <= int(text) <= highest:
-        raise ImproperlyConfigured(f"{name} is {text!r}. It may be a whole number from {lowest} to {highest}.")
-    return int(text)
-
-
 def _llm_base_url() -> str:
     """The value is not repeated: somebody may have written a password into it."""
-    text = os.environ.get("LLM_BASE_URL", "").strip()
-    try:
-        parts = urlsplit(text)
-        sound = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        sound = False
-    if text and not (sound and text.isprintable() and " " not in text and not set("@?#") & set(text)):
+    text = environment.text("LLM_BASE_URL")
+    parts = environment.address(text, ("http", "https"))
+    sound = (
+        parts is not None and parts.hostname and text.isprintable() and " " not in text and not set("@?#") & set(text)
+    )
+    if text and not sound:
         raise ImproperlyConfigured(
             "LLM_BASE_URL may be the http or https address of an OpenAI-compatible endpoint, such as "
             "http://localhost:11434/v1, with neither password nor query. A key belongs into LLM_API_KEY."
@@ -86,7 +49,7 @@ def _llm_base_url() -> str:
 
 
 def _llm_model() -> str:
-    text = os.environ.get("LLM_MODEL", "").strip()
+    text = environment.text("LLM_MODEL")
     if len(text) > 200 or not text.isprintable():
         raise ImproperlyConfigured("LLM_MODEL may be a model's name of at most 200 characters.")
     if LLM_BASE_URL and not text:
@@ -96,41 +59,10 @@ def _llm_model() -> str:
 
 def _llm_api_key() -> str:
     """The value is not repeated: it is a secret."""
-    text = os.environ.get("LLM_API_KEY", "").strip()
+    text = environment.text("LLM_API_KEY")
     if not text.isascii() or not text.isprintable() or " " in text:
         raise ImproperlyConfigured("LLM_API_KEY may be letters, digits and signs of ASCII, without blanks.")
     return text
-
-
-def _secret_key() -> str:
-    """SECRET_KEY from the environment, or one made on the first start and kept readable by its owner only."""
-    if given := os.environ.get("SECRET_KEY", "").strip():
-        return given
-    try:
-        return _kept_secret_key()
-    except OSError as error:
-        raise ImproperlyConfigured(
-            f"DATA_DIR is {str(DATA_DIR)!r}, where the secret key cannot be kept: {error.strerror}. It may be a "
-            "directory that is yours to write; a missing one is made."
-        ) from error
-
-
-def _kept_secret_key() -> str:
-    path = DATA_DIR / "secret-key"
-    if not path.exists():
-        DATA_DIR.mkdir(parents=True, exist_ok=True)
-        draft = path.with_name(f"secret-key.{os.getpid()}")
-        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(descriptor, "w") as file:
-            file.write(secrets.token_urlsafe(50))
-        try:
-            # link, unlike rename, leaves the key of a process that was first.
-            os.link(draft, path)
-        except FileExistsError:
-            pass
-        finally:
-            draft.unlink()
-    return path.read_text().strip()
 
 
 def _database() -> dict[str, Any]:
@@ -143,7 +75,7 @@ def _database() -> dict[str, Any]:
 
 
 def _server() -> dict[str, Any]:
-    url = os.environ.get("DATABASE_URL", "").strip()
+    url = environment.text("DATABASE_URL")
     common: dict[str, Any] = {"CONN_MAX_AGE": 60, "CONN_HEALTH_CHECKS": True, "ATOMIC_REQUESTS": False}
     options = {"application_name": _application_name()}
     if not url:
@@ -154,18 +86,14 @@ def _server() -> dict[str, Any]:
             "OPTIONS": options,
             **common,
         }
-    try:
-        parts = urlsplit(url)
-        named = parts.scheme in {"postgres", "postgresql"} and parts.path.strip("/") and parts.port != 0
-    except ValueError:  # a port or an address that there cannot be
-        named = False
-    if not named:
+    parts = environment.address(url, ("postgres", "postgresql"))
+    if parts is None or not parts.path.strip("/"):
         # Without the value: it may hold a password.
         raise ImproperlyConfigured(
             "DATABASE_URL may be postgres://USER:PASSWORD@HOST:PORT/NAME. Leave it unset to use the PostgreSQL "
             "that comes with StudyHub."
-        ) from None
-    named_database = env.db_url_config(url)
+        )
+    named_database = environment.database(url)
     # An address where nobody answers, or a line that has died: the system's own patience is of many minutes.
     patience = {"connect_timeout": 5, "tcp_user_timeout": 20_000, "keepalives_idle": 15, "keepalives_interval": 5}
     return {**named_database, **common, "OPTIONS": options | patience | named_database.get("OPTIONS", {})}
@@ -179,40 +107,36 @@ def _application_name() -> str:
     return " ".join([name, *(word for word in arguments[:1] if not word.startswith("-"))])
 
 
-DATA_DIR = Path(os.environ.get("DATA_DIR", "").strip() or BASE_DIR / "var").resolve()
-DEBUG = _flag("DEBUG", default=False)
-HTTPS = _flag("HTTPS", default=False)
-SECRET_KEY = _secret_key()
-ALLOWED_HOSTS = [
-    host.strip()
-    for host in (os.environ.get("ALLOWED_HOSTS", "").strip() or "localhost,127.0.0.1,[::1]").split(",")
-    if host.strip()
-]
+DATA_DIR = Path(environment.text("DATA_DIR") or BASE_DIR / "var").resolve()
+DEBUG = environment.flag("DEBUG", default=False)
+HTTPS = environment.flag("HTTPS", default=False)
+SECRET_KEY = environment.text("SECRET_KEY") or environment.kept_secret_key(DATA_DIR / "secret-key")
+ALLOWED_HOSTS = environment.texts("ALLOWED_HOSTS", "localhost,127.0.0.1,[::1]")
 
 # Whose X-Forwarded-For is believed, where something is counted by address: logins, waits, bodies on their way.
-TRUSTED_PROXIES = trusted_proxies(os.environ.get("TRUSTED_PROXIES", ""))
+TRUSTED_PROXIES = trusted_proxies(environment.text("TRUSTED_PROXIES"))
 
 # What one request may take of the database, and how long any process may keep a transaction open without a word.
-LOCK_TIMEOUT_SECONDS = _whole_number("LOCK_TIMEOUT_SECONDS", default=2, lowest=1, highest=60)
-STATEMENT_TIMEOUT_SECONDS = _whole_number("STATEMENT_TIMEOUT_SECONDS", default=15, lowest=1, highest=3600)
-IDLE_TRANSACTION_TIMEOUT_SECONDS = _whole_number(
+LOCK_TIMEOUT_SECONDS = environment.whole_number("LOCK_TIMEOUT_SECONDS", default=2, lowest=1, highest=60)
+STATEMENT_TIMEOUT_SECONDS = environment.whole_number("STATEMENT_TIMEOUT_SECONDS", default=15, lowest=1, highest=3600)
+IDLE_TRANSACTION_TIMEOUT_SECONDS = environment.whole_number(
     "IDLE_TRANSACTION_TIMEOUT_SECONDS", default=60, lowest=1, highest=86_400
 )
 
 # Where `make run` serves the hub and the viewer.
-PORT = _whole_number("PORT", default=8000, lowest=1, highest=65_535)
-VIEWER_PORT = _whole_number("VIEWER_PORT", default=8001, lowest=1, highest=65_535)
+PORT = environment.whole_number("PORT", default=8000, lowest=1, highest=65_535)
+VIEWER_PORT = environment.whole_number("VIEWER_PORT", default=8001, lowest=1, highest=65_535)
 
-PUBLISH_ENABLED = _flag("PUBLISH_ENABLED", default=True)
-STUDY_TIME_ZONE = _time_zone("STUDY_TIME_ZONE", "UTC")
-DAY_ROLLOVER_HOUR = _whole_number("DAY_ROLLOVER_HOUR", default=4, lowest=0, highest=23)
+PUBLISH_ENABLED = environment.flag("PUBLISH_ENABLED", default=True)
+STUDY_TIME_ZONE = environment.time_zone("STUDY_TIME_ZONE", "UTC")
+DAY_ROLLOVER_HOUR = environment.whole_number("DAY_ROLLOVER_HOUR", default=4, lowest=0, highest=23)
 LADDER_DAYS = _ladder("LADDER_DAYS", "1,3,7,14,30")
 
 # Who writes explanations. Without an endpoint people do, and nothing is deferred.
 LLM_BASE_URL = _llm_base_url()
 LLM_MODEL = _llm_model()
 LLM_API_KEY = _llm_api_key()
-LLM_TIMEOUT_SECONDS: float = _whole_number("LLM_TIMEOUT_SECONDS", default=120, lowest=1, highest=3600)
+LLM_TIMEOUT_SECONDS: float = environment.whole_number("LLM_TIMEOUT_SECONDS", default=120, lowest=1, highest=3600)
 
 # For one learner's token or session. A hand is slower; a program sends batches.
 RATINGS_PER_MINUTE = 600
@@ -220,8 +144,8 @@ RATING_BATCHES_PER_MINUTE = 60
 
 # How many long polls, event streams and large pages of the feed may be open. The Procfile lets granian accept some
 # thousand connections more than these.
-WAITS_PER_SUBSCRIBER = _whole_number("WAITS_PER_SUBSCRIBER", default=256, lowest=1, highest=6144)
-WAITS_PER_ADDRESS = _whole_number("WAITS_PER_ADDRESS", default=2048, lowest=1, highest=6144)
+WAITS_PER_SUBSCRIBER = environment.whole_number("WAITS_PER_SUBSCRIBER", default=256, lowest=1, highest=6144)
+WAITS_PER_ADDRESS = environment.whole_number("WAITS_PER_ADDRESS", default=2048, lowest=1, highest=6144)
 WAITS_IN_ALL = 6144
 # How many bodies of requests may be on their way from one address.
 BODIES_PER_ADDRESS = 64

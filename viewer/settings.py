@@ -3,54 +3,30 @@
 A value that cannot be read stops the start with the variable's name and what it may be.
 """
 
-import os
-import secrets
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-import environ
 from django.core.exceptions import ImproperlyConfigured
 
+from kit import environment
 from kit.addresses import trusted_proxies
 from kit.logs import CONSOLE
 
 BASE_DIR = Path(__file__).resolve().parent.parent
-env = environ.Env()
-
-
-def _text(name: str) -> str:
-    value: str = env.str(name, default="")
-    return value.strip()
-
-
-def _flag(name: str, *, default: bool) -> bool:
-    text = _text(name).lower()
-    if text in {"1", "true", "yes", "on"}:
-        return True
-    if text in {"0", "false", "no", "off"}:
-        return False
-    if text:
-        raise ImproperlyConfigured(f"{name} is {text!r}. It may be true or false.")
-    return default
 
 
 def _hub_url() -> str:
-    text = _text("HUB_URL") or "http://127.0.0.1:8000"
+    text = environment.text("HUB_URL") or "http://127.0.0.1:8000"
     may_be = "It may be the hub's address, such as https://hub.example.org or http://127.0.0.1:8000."
-    try:
-        parts = urlsplit(text)
-        port_is_fine = parts.port is None or parts.port > 0
-    except ValueError as error:
-        raise ImproperlyConfigured(f"HUB_URL is {text!r}. {may_be}") from error
-    extras = parts.username or parts.password or parts.query or parts.fragment
-    if parts.scheme not in {"http", "https"} or not parts.hostname or extras or not port_is_fine:
+    parts = environment.address(text, ("http", "https"))
+    if parts is None or not parts.hostname or parts.username or parts.password or parts.query or parts.fragment:
         raise ImproperlyConfigured(f"HUB_URL is {text!r}. {may_be}")
     return text.rstrip("/")
 
 
 def _hub_token() -> str:
-    text = _text("HUB_TOKEN")
+    text = environment.text("HUB_TOKEN")
     if not all("!" <= character <= "~" for character in text):
         # The value itself is a secret, so the sentence does not repeat it.
         raise ImproperlyConfigured(
@@ -58,25 +34,6 @@ def _hub_token() -> str:
             "as create_subscriber prints it on the hub."
         )
     return text
-
-
-def _secret_key() -> str:
-    """The key that signs sessions: made on the first start, readable by its owner only."""
-    path = DATA_DIR / "viewer-secret-key"
-    if not path.exists():
-        DATA_DIR.mkdir(mode=0o700, parents=True, exist_ok=True)
-        draft = path.with_name(f"{path.name}.{os.getpid()}")
-        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(descriptor, "w") as file:
-            file.write(secrets.token_urlsafe(50))
-        try:
-            # link, unlike rename, leaves the key of a process that was first.
-            os.link(draft, path)
-        except FileExistsError:
-            pass
-        finally:
-            draft.unlink()
-    return path.read_text().strip()
 
 
 def _sqlite(name: str) -> dict[str, Any]:
@@ -100,9 +57,8 @@ def _sqlite(name: str) -> dict[str, Any]:
 
 
 def _database() -> dict[str, Any]:
-    url = _text("VIEWER_DATABASE_URL")
+    url = environment.text("VIEWER_DATABASE_URL")
     if not url:
-        DATA_DIR.mkdir(mode=0o700, parents=True, exist_ok=True)
         return _sqlite(str(DATA_DIR / "viewer.sqlite3"))
     may_be = (
         "VIEWER_DATABASE_URL may be sqlite:////absolute/path.sqlite3 or "
@@ -110,7 +66,7 @@ def _database() -> dict[str, Any]:
     )
     try:
         scheme = urlsplit(url).scheme
-        config = dict(env.db_url_config(url))
+        config = environment.database(url)
     except ValueError as error:
         raise ImproperlyConfigured(may_be) from error
     if scheme == "sqlite" and config["NAME"] not in {"", ":memory:"}:
@@ -120,21 +76,21 @@ def _database() -> dict[str, Any]:
     raise ImproperlyConfigured(may_be)
 
 
-DATA_DIR = Path(_text("DATA_DIR") or BASE_DIR / "var").resolve()
-DEBUG = _flag("DEBUG", default=False)
-HTTPS = _flag("HTTPS", default=False)
-ALLOWED_HOSTS = [
-    host.strip() for host in (_text("ALLOWED_HOSTS") or "localhost,127.0.0.1,[::1]").split(",") if host.strip()
-]
+DATA_DIR = Path(environment.text("DATA_DIR") or BASE_DIR / "var").resolve()
+DEBUG = environment.flag("DEBUG", default=False)
+HTTPS = environment.flag("HTTPS", default=False)
+ALLOWED_HOSTS = environment.texts("ALLOWED_HOSTS", "localhost,127.0.0.1,[::1]")
 
 HUB_URL = _hub_url()
 HUB_TOKEN = _hub_token()
 # When set, every page asks for it. When empty, whoever reaches the port may study.
-VIEWER_PASSWORD = _text("VIEWER_PASSWORD")
+VIEWER_PASSWORD = environment.text("VIEWER_PASSWORD")
 # Whose X-Forwarded-For is believed, where wrong passwords are counted by address.
-TRUSTED_PROXIES = trusted_proxies(_text("TRUSTED_PROXIES"))
+TRUSTED_PROXIES = trusted_proxies(environment.text("TRUSTED_PROXIES"))
 
-SECRET_KEY = _secret_key()
+DATA_DIR.mkdir(mode=0o700, parents=True, exist_ok=True)
+# It signs the sessions.
+SECRET_KEY = environment.kept_secret_key(DATA_DIR / "viewer-secret-key")
 DATABASES = {"default": _database()}
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 

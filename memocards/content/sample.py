@@ -1,7 +1,6 @@
 """Sample content: real facts, written for StudyHub, and demo users to look at them with."""
 
 import json
-import os
 import secrets
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any
 from django.contrib.auth import get_user_model
 from django.contrib.auth.models import Group
 
+from kit.environment import open_private
 from kit.transactions import in_transaction
 from memocards.content import topics
 from memocards.content.cards import cards
@@ -76,6 +76,6 @@ def create_demo_users(logins: Path) -> list[str]:
         lines.append(f"{username:<9} {password}")
     if lines:
         logins.parent.mkdir(parents=True, exist_ok=True)
-        with os.fdopen(os.open(logins, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "w") as file:
+        with open_private(logins, "a") as file:
             file.write("".join(f"{line}\n" for line in lines))
     return lines

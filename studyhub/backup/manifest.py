@@ -14,6 +14,7 @@ from uuid import UUID
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
 
+from kit.environment import open_private
 from studyhub.backup.errors import BackupError
 
 FORMAT: Final = 1
@@ -139,7 +140,7 @@ def file_of(path: Path) -> File:
 
 def write_manifest(directory: Path, manifest: Manifest) -> None:
     """The last file of a backup, for its owner alone, and on the disk when this returns."""
-    with os.fdopen(os.open(directory / NAME, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+    with open_private(directory / NAME, "x") as file:
         file.write(manifest.model_dump_json(indent=2) + "\n")
         file.flush()
         os.fsync(file.fileno())

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from django.conf import settings
 
+from kit.environment import open_private
 from memocards.admin.importing.uploads import uploads
 from studyhub.backup.manifest import FILES, Manifest
 
@@ -64,7 +65,7 @@ def _copy(source: Path, target: Path) -> None:
     """Copy a file onto the disk, for its owner alone, and as old as it is: by its age it is cleared away."""
     with (
         source.open("rb") as read,
-        os.fdopen(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as written,
+        open_private(target, "xb") as written,
     ):
         shutil.copyfileobj(read, written)
         written.flush()
