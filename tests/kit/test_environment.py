@@ -63,7 +63,7 @@ def test_a_secret_key_is_made_once_and_its_owners_alone(tmp_path: Path) -> None:
 
 def test_where_no_key_can_be_kept_the_directory_is_named(tmp_path: Path) -> None:
     (tmp_path / "data").write_text("a file")
-    with pytest.raises(ImproperlyConfigured, match="DATA_DIR is .*data'"):
+    with pytest.raises(ImproperlyConfigured, match=r"DATA_DIR is .*data'"):
         environment.kept_secret_key(tmp_path / "data" / "secret-key")
 
 
