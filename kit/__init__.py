@@ -4,10 +4,11 @@ viewer need it, or the projects that put them together.
 addresses        who calls, behind how many proxies
 arguments        what a command's flags may be
 attempts         guessing passwords is slow
+dialect          the Markdown that all texts are written in
 environment      settings from the environment, read strictly; the secret key, and other files of mode 0600
 lists            lists of the back office over tables that grow without end
 logs             the log says in one line what a caller, or the database, is to blame for
-markdown         the dialect of all texts, and its sanitised rendering
+markdown         the sanitised rendering of all texts
 parent_death     a child that does not outlive its parent
 pauses           how long to wait before what failed is tried again
 problems         an error knows its own status; problem+json
