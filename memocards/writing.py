@@ -53,7 +53,7 @@ def save_valid(row: models.Model, changes: Mapping[str, Any]) -> None:
         row.clean_fields()
         row.clean()
     except ValidationError as error:
-        raise Invalid({_column(row, name): found for name, found in error.message_dict.items()}) from error
+        raise Invalid({_column(row, name): sentences for name, sentences in error.message_dict.items()}) from error
     try:
         if row._state.adding:
             row.save(force_insert=True)

@@ -160,8 +160,8 @@ class SetAsideAdmin(ReadOnlyAdmin):
     def requeue(self, request: HttpRequest, queryset: QuerySet[SetAside]) -> None:
         """What was wrong must have been mended before, or the relay sets them aside again."""
         count = requeue(list(queryset.order_by().values_list("pk", flat=True)))
-        told = ngettext("%d row waits for the relay again.", "%d rows wait for the relay again.", count) % count
-        self.message_user(request, told, messages.SUCCESS if count else messages.WARNING)
+        message = ngettext("%d row waits for the relay again.", "%d rows wait for the relay again.", count) % count
+        self.message_user(request, message, messages.SUCCESS if count else messages.WARNING)
 
 
 class SubscriberForm(BaseForm):

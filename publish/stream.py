@@ -64,7 +64,7 @@ class MethodNotAllowed(ProblemError):
 
 @dataclass(frozen=True)
 class FeedRequest:
-    """What a consumer asks for: a token, the parameters of `GET /api/feed`, and the form. `wait` is in seconds."""
+    """What a consumer asks for: a token, the query of `GET /api/feed`, and the form. `wait` is in seconds."""
 
     token: str
     cursor: Cursor | None
@@ -95,15 +95,15 @@ class FeedRequest:
             raise MethodNotAllowed
         if sum(name.lower() == b"authorization" for name, _value in scope["headers"]) > 1:
             raise subscribers.Unauthenticated  # whose, nobody can say
-        headers, given = _headers(scope), _parameters(scope)
-        after = _after(headers, given)
+        headers, query = _headers(scope), _parameters(scope)
+        after = _after(headers, query)
         return cls(
             token=_token(headers.get("authorization", "")),
             cursor=Cursor.decode(after) if after else None,
-            kinds=tuple(kind for kind in given.get("kinds", "").split(",") if kind),
-            limit=int(_number(given, "limit", feed.DEFAULT_LIMIT, lowest=1, highest=feed.HIGHEST_LIMIT, whole=True)),
-            wait=_number(given, "wait", 0, lowest=0, highest=LONGEST_WAIT_SECONDS, whole=False),
-            request_id=_request_id(given.get("request_id")),
+            kinds=tuple(kind for kind in query.get("kinds", "").split(",") if kind),
+            limit=int(_number(query, "limit", feed.DEFAULT_LIMIT, lowest=1, highest=feed.HIGHEST_LIMIT, whole=True)),
+            wait=_number(query, "wait", 0, lowest=0, highest=LONGEST_WAIT_SECONDS, whole=False),
+            request_id=_request_id(query.get("request_id")),
             media_type=_media_type(headers.get("accept", "")),
             encoding=choose_encoding(headers.get("accept-encoding", "")),
         )
@@ -372,10 +372,10 @@ def _events(page: feed.Page, cursor: Cursor, request: FeedRequest) -> bytes:
 
 def named_in(scope: Scope) -> Named:
     """What the answer to a request repeats of it, as it was sent: also of one that cannot be read."""
-    given = _parameters(scope)
-    request_id = given.get("request_id")
+    query = _parameters(scope)
+    request_id = query.get("request_id")
     return {
-        "after": _after(_headers(scope), given),
+        "after": _after(_headers(scope), query),
         "request_id": request_id if request_id is not None and re.fullmatch(REQUEST_ID, request_id) else None,
     }
 
@@ -389,9 +389,9 @@ def _parameters(scope: Scope) -> dict[str, str]:
     return {name: values[-1] for name, values in query.items()}
 
 
-def _after(headers: Mapping[str, str], given: Mapping[str, str]) -> str:
+def _after(headers: Mapping[str, str], query: Mapping[str, str]) -> str:
     # A browser that reconnects repeats its URL, and says in this header how far it came since.
-    return headers.get("last-event-id") or given.get("after", "")
+    return headers.get("last-event-id") or query.get("after", "")
 
 
 def _token(authorization: str) -> str:
@@ -416,9 +416,9 @@ def _request_id(text: str | None) -> str | None:
 
 
 def _number(
-    given: Mapping[str, str], name: str, default: float, *, lowest: float, highest: float, whole: bool
+    query: Mapping[str, str], name: str, default: float, *, lowest: float, highest: float, whole: bool
 ) -> float:
-    text = given.get(name)
+    text = query.get(name)
     if text is None:
         return default
     try:

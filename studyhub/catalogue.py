@@ -52,18 +52,18 @@ class Catalogue(Catalog):
 
 def extracted() -> Catalogue:
     """Every wrapped text of the hub, without translations."""
-    found = Catalogue(locale="ko", header_comment="# What the hub's pages say, in Korean.", fuzzy=False)
+    texts = Catalogue(locale="ko", header_comment="# What the hub's pages say, in Korean.", fuzzy=False)
     for path in sources():
         where = path.relative_to(ROOT).as_posix()
         for text, context in texts_in(path.read_text("utf-8"), path.suffix):
-            found.add(text, locations=[(where, 0)], context=context)
-    return found
+            texts.add(text, locations=[(where, 0)], context=context)
+    return texts
 
 
 def sources() -> list[Path]:
     """The hub's modules and templates, in a stable order."""
-    found = (path for room in READ for path in (ROOT / room).rglob("*") if path.suffix in {".py", ".html"})
-    return sorted(path for path in found if not _NEVER_READ & set(path.parts))
+    paths = (path for room in READ for path in (ROOT / room).rglob("*") if path.suffix in {".py", ".html"})
+    return sorted(path for path in paths if not _NEVER_READ & set(path.parts))
 
 
 def texts_in(source: str, suffix: str) -> list[tuple[Any, str | None]]:
@@ -74,8 +74,8 @@ def texts_in(source: str, suffix: str) -> list[tuple[Any, str | None]]:
         names: Mapping[str, Any] = {**FUNCTIONS, "_": FUNCTIONS["gettext"]}
     else:
         code, names = source, names_in(source)
-    found = extract("python", io.BytesIO(code.encode()), names, options={"encoding": "utf-8"})
-    return [(text, context) for _line, text, _comments, context in found]
+    messages = extract("python", io.BytesIO(code.encode()), names, options={"encoding": "utf-8"})
+    return [(text, context) for _line, text, _comments, context in messages]
 
 
 def names_in(source: str) -> dict[str, Any]:

@@ -69,8 +69,8 @@ def _is_embedded() -> bool:
 
 
 def _installed(name: str) -> list[Program]:
-    found = shutil.which(name)
-    candidates = [Path(found)] if found else []
+    program = shutil.which(name)
+    candidates = [Path(program)] if program else []
     with contextlib.suppress(ImproperlyConfigured):  # a server of one's own does not need the wheel
         candidates.append(wheel.program(name))
     return [_version_of(path) for path in candidates]

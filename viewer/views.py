@@ -132,17 +132,17 @@ def rate(request: HttpRequest) -> HttpResponse:
 @require_safe
 def topic(request: HttpRequest, topic_id: int) -> HttpResponse:
     now = timezone.now()
-    found = get_object_or_404(Topic, pk=_in_range(topic_id))
+    topic = get_object_or_404(Topic, pk=_in_range(topic_id))
     return render(
         request,
         "viewer/topic.html",
         {
-            "topic": found,
+            "topic": topic,
             "now": now,
-            "cards": _page(request, "cards", cards_of_topic(found.pk, now)),
-            "questions": _page(request, "questions", questions_of_topic(found.pk)),
-            "due": due_cards(now, topic_id=found.pk).count(),
-            "unseen": unseen_cards(topic_id=found.pk).count(),
+            "cards": _page(request, "cards", cards_of_topic(topic.pk, now)),
+            "questions": _page(request, "questions", questions_of_topic(topic.pk)),
+            "due": due_cards(now, topic_id=topic.pk).count(),
+            "unseen": unseen_cards(topic_id=topic.pk).count(),
         },
     )
 
@@ -151,23 +151,23 @@ def topic(request: HttpRequest, topic_id: int) -> HttpResponse:
 @require_safe
 def question(request: HttpRequest, question_id: int) -> HttpResponse:
     """A question; with `?choice=N` also its answer, and whether N is it."""
-    found = published_question(_in_range(question_id))
-    if found is None:
+    question = published_question(_in_range(question_id))
+    if question is None:
         raise Http404("There is no such question.")
-    before, after = neighbours(found)
+    before, after = neighbours(question)
     choice = _whole_number(request.GET.get("choice"))
-    answered = choice is not None and 1 <= choice <= len(found.choices)
+    answered = choice is not None and 1 <= choice <= len(question.choices)
     return render(
         request,
         "viewer/question.html",
         {
-            "question": found,
-            "topic": Topic.objects.filter(pk=found.topic_id).first(),
-            "choices": list(enumerate(found.choices, start=1)),
+            "question": question,
+            "topic": Topic.objects.filter(pk=question.topic_id).first(),
+            "choices": list(enumerate(question.choices, start=1)),
             "choice": choice,
             "answered": answered,
-            "is_right": answered and choice == found.answer,
-            "explanation": explanation_of(found) if answered else None,
+            "is_right": answered and choice == question.answer,
+            "explanation": explanation_of(question) if answered else None,
             "before": before,
             "after": after,
         },

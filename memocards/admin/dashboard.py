@@ -191,11 +191,11 @@ def subscribers() -> list[SubscriberStanding]:
             over=Case(When(last_seen_at__isnull=False, reach__lt=floor, then=Value(True)), default=Value(False)),
         )
     )
-    found: list[Any] = list(rows.order_by("-lag", "name"))
-    most = max((row.lag for row in found), default=0)
+    subscribers: list[Any] = list(rows.order_by("-lag", "name"))
+    most = max((row.lag for row in subscribers), default=0)
     return [
         SubscriberStanding(row.name, row.lag, row.last_seen_at, row.over, charts.bar([("lag", row.lag)], most))
-        for row in found
+        for row in subscribers
     ]
 
 

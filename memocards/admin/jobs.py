@@ -180,8 +180,8 @@ class ExplanationJobAdmin(ReadOnlyAdmin):
     @admin.display(description=_("events"))
     def events(self, job: Any) -> Any:
         happened = ProcrastinateEvent.objects.filter(job=job.pk).order_by("id").values_list("type", "at")
-        told = ((EVENTS.get(kind, kind), shown_moment(at)) for kind, at in happened)
-        return format_html_join("", "<div>{}: {}</div>", told)
+        lines = ((EVENTS.get(kind, kind), shown_moment(at)) for kind, at in happened)
+        return format_html_join("", "<div>{}: {}</div>", lines)
 
     # Actions
 

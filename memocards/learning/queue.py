@@ -168,8 +168,8 @@ def _due(learner_id: int, answered: Exists, now: datetime, limit: int) -> list[S
     keys = list(chosen)
     rows = CardProgress.objects.select_related("card").filter(learner_id=learner_id, card_id__in=keys)
     by_card = {row.card_id: row for row in rows} if keys else {}
-    found = [by_card[key] for key in keys if key in by_card]
-    return [StudyCard(row.card, row, study_state(row, now)) for row in found]
+    progress_rows = [by_card[key] for key in keys if key in by_card]
+    return [StudyCard(row.card, row, study_state(row, now)) for row in progress_rows]
 
 
 def _new(learner_id: int, answered: Exists, now: datetime) -> QuerySet[MemoCard]:

@@ -195,18 +195,19 @@ class StatisticsOut(Schema):
     forecast: ForecastOut
 
     @classmethod
-    def of(cls, found: Statistics) -> "StatisticsOut":
-        today = found.today
+    def of(cls, statistics: Statistics) -> "StatisticsOut":
+        today = statistics.today
         return cls(
             today=TodayOut(day=today.day, answered=today.answered, new=today.new, correct=today.correct),
-            streak=found.streak,
-            heatmap=[DayCountOut(day=entry.day, count=entry.count) for entry in found.heatmap],
+            streak=statistics.streak,
+            heatmap=[DayCountOut(day=entry.day, count=entry.count) for entry in statistics.heatmap],
             retention=RetentionsOut(
-                last_30_days=RetentionOut.of(found.retention_30_days), all=RetentionOut.of(found.retention_all)
+                last_30_days=RetentionOut.of(statistics.retention_30_days),
+                all=RetentionOut.of(statistics.retention_all),
             ),
             forecast=ForecastOut(
-                load_per_day=found.load_per_day,
-                days=[DayCountOut(day=entry.day, count=entry.count) for entry in found.forecast],
+                load_per_day=statistics.load_per_day,
+                days=[DayCountOut(day=entry.day, count=entry.count) for entry in statistics.forecast],
             ),
         )
 

@@ -117,18 +117,18 @@ def check_files(directory: Path, manifest: Manifest, advance: Callable[[int], No
     """Compare every file with the manifest; `advance` is told the bytes read. Raises BackupError for a difference."""
     for name, expected in manifest.files.items():
         try:
-            found = file_of(directory / name)
+            present = file_of(directory / name)
         except OSError as error:
             raise BackupError(
                 f"The backup in {directory} is not complete: {name} cannot be read ({error.strerror}). Nothing was "
                 "touched. Use another backup."
             ) from error
-        if found != expected:
+        if present != expected:
             raise BackupError(
                 f"The backup in {directory} is damaged: {name} has not the bytes that were written (it has "
-                f"{found.size:,} of {expected.size:,}). Nothing was touched. Use another backup."
+                f"{present.size:,} of {expected.size:,}). Nothing was touched. Use another backup."
             )
-        advance(found.size)
+        advance(present.size)
 
 
 def file_of(path: Path) -> File:

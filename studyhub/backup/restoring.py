@@ -154,11 +154,11 @@ def _load(program: Program, directory: Path, manifest: Manifest, stream: OutputW
     with connection.cursor() as cursor:
         cursor.execute("ANALYZE")
     with one_snapshot():
-        found = contents()
+        present = contents()
     for what, restored, written in [
-        ("rows", found.rows, manifest.rows),
-        ("migrations", found.migrations, manifest.migrations),
-        ("place of the feed", found.feed, manifest.feed),
+        ("rows", present.rows, manifest.rows),
+        ("migrations", present.migrations, manifest.migrations),
+        ("place of the feed", present.feed, manifest.feed),
     ]:
         if restored != written:
             raise BackupError(

@@ -94,8 +94,8 @@ def socket_directory(directory: Path) -> Path:
         path.mkdir(mode=0o700)
         if os.geteuid() == ROOT:
             os.chown(path, owner.st_uid, owner.st_gid)
-    found = path.lstat()
-    if (found.st_mode, found.st_uid) != (stat.S_IFDIR | 0o700, owner.st_uid):
+    status = path.lstat()
+    if (status.st_mode, status.st_uid) != (stat.S_IFDIR | 0o700, owner.st_uid):
         raise ImproperlyConfigured(
             f"{path}, where the socket of the database in {directory} belongs, is not a directory that only "
             f"the owner of {directory} can open. Remove it, set DATA_DIR to a shorter path, {INSTEAD}."
@@ -135,15 +135,15 @@ def _give(layout: Layout, user: tuple[int, int]) -> None:
 def _let_pass(path: Path, user: tuple[int, int]) -> None:
     """Add the missing search bit, and nothing else, to the directories above a path, and say so."""
     for parent in path.parents:
-        found = parent.stat()
-        if user[0] == found.st_uid:
+        status = parent.stat()
+        if user[0] == status.st_uid:
             bit = stat.S_IXUSR
-        elif user[1] == found.st_gid:
+        elif user[1] == status.st_gid:
             bit = stat.S_IXGRP
         else:
             bit = stat.S_IXOTH
-        if not found.st_mode & bit:
-            before = stat.S_IMODE(found.st_mode)
+        if not status.st_mode & bit:
+            before = stat.S_IMODE(status.st_mode)
             parent.chmod(before | bit)
             logger.warning(
                 "The mode of %s is now %04o instead of %04o: as root, StudyHub runs PostgreSQL as another user "

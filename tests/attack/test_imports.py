@@ -124,8 +124,8 @@ def _children(pid: int) -> list[int]:
 
 
 def _resident(pid: int) -> float:
-    found = re.search(r"VmRSS:\s+(\d+)", Path(f"/proc/{pid}/status").read_text())
-    return int(found[1]) / 1024 if found else 0
+    memory = re.search(r"VmRSS:\s+(\d+)", Path(f"/proc/{pid}/status").read_text())
+    return int(memory[1]) / 1024 if memory else 0
 
 
 def workers(hub: Process) -> list[int]:

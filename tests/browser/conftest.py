@@ -34,11 +34,11 @@ def browser(browser_type_launch_args: dict[str, Any]) -> Iterator[Browser]:
     with pytest.MonkeyPatch.context() as patched:
         patched.setenv("DJANGO_ALLOW_ASYNC_UNSAFE", "true")
         with sync_playwright() as playwright:
-            found = next(filter(None, map(shutil.which, NAMES)), None)
-            if found is None and not Path(playwright.chromium.executable_path).exists():
+            program = next(filter(None, map(shutil.which, NAMES)), None)
+            if program is None and not Path(playwright.chromium.executable_path).exists():
                 pytest.skip(MISSING)
             # Chromium's sandbox refuses root.
-            options = {"args": ["--no-sandbox"] if os.geteuid() == 0 else [], "executable_path": found}
+            options = {"args": ["--no-sandbox"] if os.geteuid() == 0 else [], "executable_path": program}
             chromium = playwright.chromium.launch(**(browser_type_launch_args | options))
             yield chromium
             chromium.close()

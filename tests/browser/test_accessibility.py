@@ -47,13 +47,13 @@ def findings(page: Page) -> list[str]:
 
 def look_at(page: Page, looks: Sequence[tuple[Any, Any]] = BOTH) -> list[str]:
     """Findings in each of these sizes and colour schemes."""
-    found = []
+    all_findings = []
     for viewport, scheme in looks:
         page.set_viewport_size(viewport)
         page.emulate_media(color_scheme=scheme)
         page.evaluate(COLOURS_HAVE_CHANGED)
-        found += [f"{viewport['width']} {scheme} {finding}" for finding in findings(page)]
-    return found
+        all_findings += [f"{viewport['width']} {scheme} {finding}" for finding in findings(page)]
+    return all_findings
 
 
 @pytest.fixture
@@ -157,9 +157,9 @@ def test_a_refused_form_can_be_used_by_everybody(page: Page) -> None:
 def test_axe_finds_what_is_wrong(page: Page) -> None:
     page.goto("/admin/")
     page.evaluate("document.querySelector('#content').insertAdjacentHTML('beforeend', '<input><button></button>')")
-    found = " ".join(look_at(page))
-    assert "critical label" in found
-    assert "critical button-name" in found
+    text = " ".join(look_at(page))
+    assert "critical label" in text
+    assert "critical button-name" in text
 
 
 # What moves

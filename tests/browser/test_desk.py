@@ -579,7 +579,7 @@ def test_texts_stand_out_in_light_and_dark(sit_down: Sitter, scheme: Any) -> Non
 
 def contrast(page: Page, place: str) -> float:
     """Of the text at this place, by WCAG."""
-    found: float = page.locator(place).first.evaluate(
+    ratio: float = page.locator(place).first.evaluate(
         """element => {
           const parts = text => text.match(/[\\d.]+/g).map(Number);
           const light = ([r, g, b]) => [r, g, b]
@@ -593,7 +593,7 @@ def contrast(page: Page, place: str) -> float:
           return (lights[1] + 0.05) / (lights[0] + 0.05);
         }"""
     )
-    return found
+    return ratio
 
 
 def test_a_question_is_sent_back_by_enter_and_decided_by_mouse(sit_down: Sitter) -> None:

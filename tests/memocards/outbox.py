@@ -10,7 +10,7 @@ Key = tuple[str, int]
 Payload = dict[str, Any]
 
 
-def told() -> dict[Key, Payload | None]:
+def outbox() -> dict[Key, Payload | None]:
     """The newest outbox row of every key: its payload, or None for a tombstone."""
     return {(row.kind, row.source_id): None if row.deleted else row.payload for row in _rows()}
 

@@ -35,7 +35,7 @@ from memocards.learning.rating import SentAnswer
 from memocards.models import MemoCard, Question, Review, Topic
 from tests.factories import MemoCardFactory, QuestionFactory, TopicFactory, UserFactory
 from tests.memocards.editors import reviewer
-from tests.memocards.outbox import Key, forget, told, truth
+from tests.memocards.outbox import Key, forget, outbox, truth
 
 LONG_AGO = datetime(2024, 1, 1, tzinfo=UTC)
 GOOD = Outcome.GOOD
@@ -98,18 +98,18 @@ def an_editor() -> Editor:
 
 def full_topic(*, deleted: bool) -> Topic:
     deleted_at = LONG_AGO if deleted else None
-    made = topic(deleted_at=deleted_at)
-    question(topic=made, deleted_at=deleted_at)
-    card(topic=made, deleted_at=deleted_at)
-    return made
+    row = topic(deleted_at=deleted_at)
+    question(topic=row, deleted_at=deleted_at)
+    card(topic=row, deleted_at=deleted_at)
+    return row
 
 
 def rated(**fields: Any) -> tuple[int, int]:
     """A learner and a card that the learner rated."""
-    learner, made = UserFactory.create(), card(**fields)
+    learner, rated_card = UserFactory.create(), card(**fields)
     at = timezone.now() - timedelta(days=9)
-    rating.rate_card(learner_id=learner.pk, card_id=made.pk, review_id=uuid.uuid4(), outcome=GOOD, reviewed_at=at)
-    return learner.pk, made.pk
+    rating.rate_card(learner_id=learner.pk, card_id=rated_card.pk, review_id=uuid.uuid4(), outcome=GOOD, reviewed_at=at)
+    return learner.pk, rated_card.pk
 
 
 def moved_card() -> Run:
@@ -133,8 +133,8 @@ def second_answer() -> Run:
 
 def answers_made_offline() -> Run:
     learner, key = rated()
-    given = [SentAnswer(key, uuid.uuid4(), GOOD), SentAnswer(card().pk, uuid.uuid4(), GOOD)]
-    return lambda: rating.rate_cards(learner_id=learner, answers=given)
+    answers = [SentAnswer(key, uuid.uuid4(), GOOD), SentAnswer(card().pk, uuid.uuid4(), GOOD)]
+    return lambda: rating.rate_cards(learner_id=learner, answers=answers)
 
 
 def imported() -> Run:
@@ -171,8 +171,8 @@ def service(function: Callable[..., object], **arguments: Callable[[], object]) 
     """The function, with arguments that are made first."""
 
     def situation() -> Run:
-        made = {name: make() for name, make in arguments.items()}
-        return lambda: function(**made)
+        values = {name: make() for name, make in arguments.items()}
+        return lambda: function(**values)
 
     return situation
 
@@ -330,9 +330,9 @@ def test_a_service_tells_the_outbox_what_it_did(name: str, settings: Settings) -
     after = truth()
     changed = {key for key in before | after if before.get(key) != after.get(key)}
     assert bool(changed) != (name in OUT_OF_SIGHT), "In this situation nothing changes that is published."
-    assert told()
-    assert changed <= set(told())
-    assert told() == {key: after.get(key) for key in told()}
+    assert outbox()
+    assert changed <= set(outbox())
+    assert outbox() == {key: after.get(key) for key in outbox()}
     assert bool(history()) == (name in EDITS)
 
 

@@ -336,10 +336,10 @@ class History(RuleBasedStateMachine):
 
     @rule(page_rows=limits)
     def repair(self, page_rows: int) -> None:
-        found = drift(page_rows=page_rows)
-        assert self.strayed or not found, found
-        repair(found)
-        counted["repaired"] += len(found)
+        differences = drift(page_rows=page_rows)
+        assert self.strayed or not differences, differences
+        repair(differences)
+        counted["repaired"] += len(differences)
         self.strayed = False
         assert drift(page_rows=page_rows) == []
 

@@ -46,14 +46,14 @@ def own_hubs() -> Iterator[OwnHubs]:
 @pytest.fixture
 def viewers(tmp_path: Path) -> Iterator[Callable[..., Viewer]]:
     """Make a viewer: `viewers(hub_url=…, token=…)`."""
-    made: list[Viewer] = []
+    viewers_made: list[Viewer] = []
 
     def make(*, hub_url: str, token: str) -> Viewer:
-        made.append(Viewer(tmp_path / f"viewer {len(made)}", hub_url=hub_url, token=token))
-        return made[-1]
+        viewers_made.append(Viewer(tmp_path / f"viewer {len(viewers_made)}", hub_url=hub_url, token=token))
+        return viewers_made[-1]
 
     yield make
-    for viewer in made:
+    for viewer in viewers_made:
         viewer.stop_all()
 
 

@@ -111,12 +111,12 @@ def digests(session: "psycopg.Connection[tuple[Any, ...]]") -> Digests:
         SELECT count(*), coalesce(md5(string_agg(line, E'\\n' ORDER BY line)), '')
         FROM (SELECT row_of::text AS line FROM {} AS row_of) AS lines
     """
-    found = {}
+    digests = {}
     for (table,) in tables:
         row = session.execute(sql.SQL(statement).format(sql.Identifier(table))).fetchone()
         assert row is not None
-        found[table] = row
-    return found
+        digests[table] = row
+    return digests
 
 
 class Oracle(threading.Thread):
@@ -189,9 +189,9 @@ def _manifest(directory: Path) -> Any:
     return json.loads((directory / "manifest.json").read_text())
 
 
-def _same_but_for_the_epoch(found: Digests, expected: Digests) -> bool:
-    assert FEED_STATE in found
-    return found | {FEED_STATE: expected[FEED_STATE]} == expected
+def _same_but_for_the_epoch(digests: Digests, expected: Digests) -> bool:
+    assert FEED_STATE in digests
+    return digests | {FEED_STATE: expected[FEED_STATE]} == expected
 
 
 def test_a_busy_hub_is_backed_up_and_restored_in_its_place_even_if_that_is_killed_once(own_hub: OwnDatabase) -> None:
@@ -320,11 +320,11 @@ def test_a_restore_killed_at_any_moment_leaves_the_old_database_or_the_whole_new
     for step in range(20):
         moment = time.monotonic() + whole * step / 16
         _kill_a_restore(hub, directory, lambda end=moment: time.monotonic() > end, signal.SIGKILL)  # type: ignore[misc]
-        found = database.digests()
-        if found != present:
+        digests = database.digests()
+        if digests != present:
             assert database.epoch() != _manifest(directory)["feed"]["epoch"]
-            assert found["memocards_review"][0] == 3
-            present, replaced = found, replaced + 1
+            assert digests["memocards_review"][0] == 3
+            present, replaced = digests, replaced + 1
     hub.manage("restore", str(directory), "--replace")
     hub.manage("verify_publish")
     say(f"killed 20 times within {whole * 20 / 16:.1f} s, {replaced} of them after the last step")

@@ -44,9 +44,9 @@ def staff(own_hub: OwnDatabase, token: str) -> Iterator[httpx.Client]:
 
 
 def _form_token(page: str) -> str:
-    found = re.search(r'name="csrfmiddlewaretoken" value="([^"]+)"', page)
-    assert found, page
-    return found[1]
+    match = re.search(r'name="csrfmiddlewaretoken" value="([^"]+)"', page)
+    assert match, page
+    return match[1]
 
 
 def _approve(staff: httpx.Client, card: int) -> list[int]:

@@ -101,13 +101,13 @@ def _restart_under_load(hub: OwnDatabase, viewers: Callable[..., Viewer], *, res
         assert writer.stop() is not None
         written = Written.from_json(writer.output.strip().splitlines()[-1])
         wait_until(lambda: hub.program("tests.process.writing", "state")["outbox"] == 0, what="An empty outbox")
-        found = hub.program("tests.process.writing", "state")
-        wrong = consuming.mismatches(found) + written.lost(dict(found["fronts"]))
+        program = hub.program("tests.process.writing", "state")
+        wrong = consuming.mismatches(program) + written.lost(dict(program["fronts"]))
         assert wrong == []
         reviews = hub.manage("shell", "-v0", "-c", "print(*Review.objects.values_list('pk', flat=True))").split()
         assert rating.confirmed <= set(reviews)
         assert all(process.is_running for process in (relay, server, sync))
-        live = {key for kind, key, _payload, _owner in found["rows"] if kind == "card"}
+        live = {key for kind, key, _payload, _owner in program["rows"] if kind == "card"}
         wait_until(
             lambda: {key for (key,) in viewer.rows("SELECT id FROM viewer_card")} == live, what="The viewer's rows"
         )
@@ -115,7 +115,7 @@ def _restart_under_load(hub: OwnDatabase, viewers: Callable[..., Viewer], *, res
         followed = consuming.items
     assert written.interrupted
     say(
-        f"{written.writes} writes, {written.interrupted} interrupted, {restarts} restarts, {found['head']} events, "
+        f"{written.writes} writes, {written.interrupted} interrupted, {restarts} restarts, {program['head']} events, "
         f"{followed} items followed, {consuming.failures} polls refused meanwhile, "
         f"ratings answered with {dict(rating.answers)}, {len(wrong)} mismatches"
     )

@@ -41,8 +41,8 @@ def _kill_relays_under_load(hub: Installation, token: str, *, seconds: float, se
                 kills += 1
                 relays[victim] = hub.relay("--batch-size", "20", "--interval", "0.01", wait=False)
         wait_until(outbox_is_empty, what="An empty outbox")
-        found = state()
-        wrong = consuming.mismatches(found) + writing.written.lost(dict(found["fronts"]))
+        present = state()
+        wrong = consuming.mismatches(present) + writing.written.lost(dict(present["fronts"]))
         assert wrong == []
         items = consuming.items
         assert consuming.failures == 0
@@ -50,7 +50,7 @@ def _kill_relays_under_load(hub: Installation, token: str, *, seconds: float, se
     assert kills >= seconds / 3
     say(
         f"{writing.written.writes} writes, {writing.written.rolled_back} rolled back, {kills} kills, {kills_at_work} "
-        f"of them with a backlog, {found['head']} events, {items} items followed, {len(wrong)} mismatches"
+        f"of them with a backlog, {present['head']} events, {items} items followed, {len(wrong)} mismatches"
     )
 
 

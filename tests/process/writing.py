@@ -43,9 +43,9 @@ class Written:
         """What was confirmed and is not in the database, given the fronts that are."""
         wrong = [f"card {key} is gone" for key in self.created if key not in fronts]
         for key, version in self.confirmed.items():
-            found = int(fronts[key].partition(":")[2])
-            if not version <= found <= self.tried[key]:
-                wrong.append(f"card {key} is at {found}, {version} was confirmed, {self.tried[key]} tried")
+            number = int(fronts[key].partition(":")[2])
+            if not version <= number <= self.tried[key]:
+                wrong.append(f"card {key} is at {number}, {version} was confirmed, {self.tried[key]} tried")
         return wrong
 
     @classmethod
@@ -289,10 +289,10 @@ def state() -> dict[str, Any]:
 
 def _until_told(seconds: float) -> None:
     """Until the time is up, or SIGTERM."""
-    told: list[int] = []
-    signal.signal(signal.SIGTERM, lambda number, _frame: told.append(number))
+    lines: list[int] = []
+    signal.signal(signal.SIGTERM, lambda number, _frame: lines.append(number))
     end = time.monotonic() + seconds
-    while time.monotonic() < end and not told:
+    while time.monotonic() < end and not lines:
         time.sleep(0.05)
 
 

@@ -77,7 +77,7 @@ def gate(
 
     `gate("AFTER INSERT ON publish_item")` → a function that opens it. With `commit=True` they wait inside COMMIT.
     """
-    made: list[str] = []
+    names: list[str] = []
     keeper = connect(autocommit=True)
 
     def shut(event: str, *, commit: bool = False) -> Callable[[], None]:
@@ -92,7 +92,7 @@ def gate(
             cursor.execute(
                 f"CREATE {constraint} TRIGGER test_gate {event} {timing} FOR EACH ROW EXECUTE FUNCTION test_gate()"
             )
-        made.append(made_on)
+        names.append(made_on)
         return lambda: open_gate(table)
 
     def open_gate(table: str) -> None:
@@ -101,7 +101,7 @@ def gate(
             cursor.execute(f"DROP TRIGGER IF EXISTS test_gate ON {table}")
 
     yield shut
-    for table in made:
+    for table in names:
         open_gate(table)
 
 

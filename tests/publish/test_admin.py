@@ -32,7 +32,7 @@ def list_of(model: type[Model]) -> str:
     return reverse(f"admin:publish_{model._meta.model_name}_changelist")
 
 
-def told(response: Any) -> list[str]:
+def messages_of(response: Any) -> list[str]:
     return [str(message) for message in get_messages(response.wsgi_request)]
 
 
@@ -158,7 +158,7 @@ def test_a_revoked_token_opens_nothing_and_may_then_be_deleted(admin_client: Cli
     assert admin_client.post(delete, {"post": "yes"}).status_code == 403
 
     response = admin_client.post(list_of(Subscriber), {"action": "revoke", "_selected_action": subscriber.pk})
-    assert told(response) == ["1 token revoked."]
+    assert messages_of(response) == ["1 token revoked."]
     assert authenticate("sh_for-this-test") is None
     assert not admin_client.get(list_of(Subscriber), {"token": "valid"}).context["cl"].result_list
 

@@ -234,11 +234,11 @@ def test_bulk_changes_and_pages_take_their_locks_in_one_order(in_thread: InThrea
 
     def change(backwards: bool) -> None:
         for turn in range(12):
-            given = keys[::-1] if backwards else keys
+            keys_in_order = keys[::-1] if backwards else keys
             if turn % 2:
-                cards.approve(versions=versions_of(MemoCard, given), editor=SYSTEM)
+                cards.approve(versions=versions_of(MemoCard, keys_in_order), editor=SYSTEM)
             else:
-                cards.unapprove(keys=given, editor=SYSTEM)
+                cards.unapprove(keys=keys_in_order, editor=SYSTEM)
 
     def pages() -> None:
         for _ in range(12):

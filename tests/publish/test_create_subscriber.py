@@ -47,8 +47,8 @@ def test_a_renewed_token_is_the_same_subscribers_to_its_viewer(end: Callable[[in
     subscriber, lost = create_subscriber(name="phone", learner_id=learner.pk)
     assert end(learner.pk) == 1
     subscriber.refresh_from_db()
-    found = authenticate(renew_token(subscriber, learner_id=learner.pk))
-    assert found == Reader(subscriber_id=subscriber.pk, learner_id=learner.pk, all_learners=False, kinds=())
+    reader = authenticate(renew_token(subscriber, learner_id=learner.pk))
+    assert reader == Reader(subscriber_id=subscriber.pk, learner_id=learner.pk, all_learners=False, kinds=())
     assert authenticate(lost) is None
 
 

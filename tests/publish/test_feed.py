@@ -45,13 +45,13 @@ def keys_of(page: feed.Page) -> list[tuple[str, int]]:
 
 def read_all(reader: Reader, **options: Any) -> list[tuple[str, int]]:
     """Page after page, to the head."""
-    found: list[tuple[str, int]] = []
+    keys: list[tuple[str, int]] = []
     cursor, more = "", True
     while more:
         page = feed.page(reader, after=cursor, **options)
-        found += keys_of(page)
+        keys += keys_of(page)
         cursor, more = page.cursor, page.has_more
-    return found
+    return keys
 
 
 @pytest.mark.django_db
@@ -335,12 +335,12 @@ def plan(reader: Reader, **options: Any) -> list[dict[str, Any]]:
     with connection.cursor() as cursor:
         cursor.execute(f"EXPLAIN (ANALYZE, FORMAT JSON) {sql}", params)
         [top] = cursor.fetchone()[0]
-    nodes, found = [top["Plan"]], []
+    nodes, nodes_seen = [top["Plan"]], []
     while nodes:
         node = nodes.pop()
-        found.append(node)
+        nodes_seen.append(node)
         nodes += node.get("Plans", [])
-    return found
+    return nodes_seen
 
 
 @pytest.mark.django_db

@@ -52,5 +52,10 @@ def test_status_names_who_will_have_to_start_over() -> None:
     SubscriberFactory.create(name="first sync", last_seen_at=timezone.now(), last_seq=10, scan_head=60)
     SubscriberFactory.create(name="there", last_seen_at=timezone.now(), last_seq=100)
     SubscriberFactory.create(name="never seen")
-    found = {row["name"]: (row["lag"], row["must_start_over"]) for row in publish_status()["subscribers"]}
-    assert found == {"behind": (90, True), "first sync": (90, False), "there": (0, False), "never seen": (100, False)}
+    lags = {row["name"]: (row["lag"], row["must_start_over"]) for row in publish_status()["subscribers"]}
+    assert lags == {
+        "behind": (90, True),
+        "first sync": (90, False),
+        "there": (0, False),
+        "never seen": (100, False),
+    }

@@ -26,9 +26,9 @@ EVERYONE = Reader(subscriber_id=1, learner_id=None, all_learners=False, kinds=()
 
 
 def publish(count: int) -> list[int]:
-    made = MemoCardFactory.create_batch(count)
-    in_transaction(enqueue_card_publish)(*made)
-    return [card.pk for card in made]
+    cards = MemoCardFactory.create_batch(count)
+    in_transaction(enqueue_card_publish)(*cards)
+    return [card.pk for card in cards]
 
 
 def prune(limit: int = 5000) -> int:

@@ -38,16 +38,16 @@ def drained(relay: Relay) -> int:
 def test_a_row_that_cannot_be_published_is_set_aside_and_stops_nobody(
     poison: str, place: int, caplog: pytest.LogCaptureFixture
 ) -> None:
-    made = MemoCardFactory.create_batch(20)
-    MemoCard.objects.filter(pk=made[place].pk).update(front=poison)
-    in_transaction(enqueue_card_publish)(*made)
+    cards = MemoCardFactory.create_batch(20)
+    MemoCard.objects.filter(pk=cards[place].pk).update(front=poison)
+    in_transaction(enqueue_card_publish)(*cards)
     assert drained(Relay()) == 20
     assert PublishedItem.objects.count() == 19
     held = SetAside.objects.get()
-    assert (held.kind, held.source_id) == ("card", made[place].pk)
+    assert (held.kind, held.source_id) == ("card", cards[place].pk)
     assert "poison" in held.error
-    assert f"card {made[place].pk} cannot be published" in caplog.text
-    assert [row["source_id"] for row in publish_status()["set_aside"]] == [made[place].pk]
+    assert f"card {cards[place].pk} cannot be published" in caplog.text
+    assert [row["source_id"] for row in publish_status()["set_aside"]] == [cards[place].pk]
 
 
 def test_requeue_publishes_what_the_source_is_now_and_never_the_old_payload(poison: str) -> None:

@@ -476,8 +476,8 @@ def test_a_learner_who_is_erased_while_their_viewer_waits_is_told_as_erased(
     answer = poll(request_id="mine")
     revoke_tokens_of_erased(learner.pk)
     publish(1)
-    told = problem(answer.result(), 403, "learner-erased")
-    assert (told["learner_id"], told["after"], told["request_id"]) == (learner.pk, "", "mine")
+    body = problem(answer.result(), 403, "learner-erased")
+    assert (body["learner_id"], body["after"], body["request_id"]) == (learner.pk, "", "mine")
 
 
 @pytest.mark.parametrize(("before", "after"), [(1, 500), (500, 1)], ids=["falls silent", "works again"])

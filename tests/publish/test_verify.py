@@ -26,11 +26,11 @@ Drain = Callable[[], Batch]
 
 def drift(*, page_rows: int = 2) -> set[tuple[str, int, Problem]]:
     with one_snapshot():
-        found = [
+        entries = [
             entry for kind in CATALOGUE.values() for page in compare(kind, page_rows=page_rows) for entry in page.drift
         ]
-    assert len(found) == len(set(found))
-    return {(entry.kind, entry.source_id, entry.problem) for entry in found}
+    assert len(entries) == len(set(entries))
+    return {(entry.kind, entry.source_id, entry.problem) for entry in entries}
 
 
 def verify(*options: str) -> tuple[int, dict[str, Any]]:
@@ -45,23 +45,23 @@ def verify(*options: str) -> tuple[int, dict[str, Any]]:
 @pytest.fixture
 def published(drain: Drain) -> list[MemoCard]:
     """Five cards, a question with its explanation and a learner's progress: all published as they are."""
-    made = MemoCardFactory.create_batch(5)
-    question = QuestionFactory.create(topic=made[0].topic, explanation="Why.", explanation_status="ready")
-    progress = CardProgressFactory.create(card=made[0])
+    cards = MemoCardFactory.create_batch(5)
+    question = QuestionFactory.create(topic=cards[0].topic, explanation="Why.", explanation_status="ready")
+    progress = CardProgressFactory.create(card=cards[0])
 
     @in_transaction
     def enqueue() -> None:
         from publish import services
 
-        enqueue_topic_publish(*{card.topic_id for card in made})
-        enqueue_card_publish(*made)
+        enqueue_topic_publish(*{card.topic_id for card in cards})
+        enqueue_card_publish(*cards)
         services.enqueue_question_publish(question)
         services.enqueue_card_progress_publish(progress)
 
     enqueue()
     drain()
     assert drift() == set()
-    return made
+    return cards
 
 
 @pytest.mark.parametrize("page_rows", [1, 2, 5, 1000])
@@ -159,14 +159,14 @@ def test_verifying_while_publishing_is_off_may_look_but_not_repair(published: li
 
 def test_all_pages_are_of_one_snapshot(published: list[MemoCard], in_thread: Callable[..., Any]) -> None:
     """A write in the middle of a comparison is not seen by half of it."""
-    found: list[Drift] = []
+    entries: list[Drift] = []
     with one_snapshot():
         for number, page in enumerate(compare(CATALOGUE["card"], page_rows=1)):
             if number == 0:
                 ids = [card.pk for card in published]
                 in_thread(MemoCard.objects.filter(pk__in=ids).update, back="changed").result()
-            found += page.drift
-    assert found == []
+            entries += page.drift
+    assert entries == []
     assert len(drift()) == len(published)
 
 

@@ -184,13 +184,13 @@ class Place:
         """The keeper, the postmaster, initdb and their like: all that name the directory, or files in it."""
         named = os.fsencode(self.directory)
         apps = {app.process.pid for app in self.apps}
-        found = []
+        addresses = []
         for entry in Path("/proc").iterdir():
             with contextlib.suppress(OSError, ValueError):
                 words = (entry / "cmdline").read_bytes().split(b"\0")
                 if any(word.startswith(named) for word in words) and int(entry.name) not in apps:
-                    found.append(int(entry.name))
-        return [pid for pid in found if lives(pid)]
+                    addresses.append(int(entry.name))
+        return [pid for pid in addresses if lives(pid)]
 
     def is_quiet(self) -> bool:
         if not any(lives(pid) for pid in self.seen):  # which is cheaper than to look for all of them
@@ -541,18 +541,18 @@ def test_any_path_will_do(parent: Path) -> None:
 def test_a_socket_directory_that_others_can_open_is_refused(parent: Path) -> None:
     deep = parent / ("x" * 100)
     deep.mkdir()
-    found = socket_directory(deep)
+    directory = socket_directory(deep)
     try:
-        assert socket_directory(deep) == found
-        found.chmod(0o755)
-        with pytest.raises(ImproperlyConfigured, match=f"{found}, .* is not a directory that only the owner"):
+        assert socket_directory(deep) == directory
+        directory.chmod(0o755)
+        with pytest.raises(ImproperlyConfigured, match=f"{directory}, .* is not a directory that only the owner"):
             socket_directory(deep)
-        found.rmdir()
-        found.symlink_to(parent)
+        directory.rmdir()
+        directory.symlink_to(parent)
         with pytest.raises(ImproperlyConfigured, match="Remove it, set DATA_DIR to a shorter path"):
             socket_directory(deep)
     finally:
-        found.unlink() if found.is_symlink() else found.rmdir()
+        directory.unlink() if directory.is_symlink() else directory.rmdir()
 
 
 def test_the_programs_may_be_where_a_shell_would_stumble_and_only_root_can_go(parent: Path) -> None:

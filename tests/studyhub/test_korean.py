@@ -177,8 +177,8 @@ class Walk:
         if response.status_code in {403, 404, 405} or not response["Content-Type"].startswith("text/html"):
             return ""
         # What the page after a redirect would begin with.
-        told = get_messages(response.wsgi_request) if response.status_code == 302 else ()
-        html: str = response.content.decode() + "".join(f"<p>{message}</p>" for message in told)
+        messages = get_messages(response.wsgi_request) if response.status_code == 302 else ()
+        html: str = response.content.decode() + "".join(f"<p>{message}</p>" for message in messages)
         self.look(page, html)
         return html
 

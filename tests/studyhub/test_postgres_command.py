@@ -39,20 +39,20 @@ def run(db: None) -> Run:
 
 
 def test_a_program_finds_the_hubs_database_and_reads_standard_input(run: Run) -> None:
-    told = run("psql", "-AtX", stdin="SELECT current_database(), current_user, current_setting('application_name');")
-    assert told.stdout == f"{connection.settings_dict['NAME']}|studyhub|psql\n", told.stderr
+    process = run("psql", "-AtX", stdin="SELECT current_database(), current_user, current_setting('application_name');")
+    assert process.stdout == f"{connection.settings_dict['NAME']}|studyhub|psql\n", process.stderr
 
 
 def test_its_exit_code_is_passed_on_and_a_double_dash_may_stand_before_it(run: Run) -> None:
-    told = run("--", "psql", "-X", "-v", "ON_ERROR_STOP=1", stdin="SELECT 1/0;")
-    assert (told.returncode, told.stdout) == (3, "")
-    assert told.stderr == "ERROR:  division by zero\n"
+    process = run("--", "psql", "-X", "-v", "ON_ERROR_STOP=1", stdin="SELECT 1/0;")
+    assert (process.returncode, process.stdout) == (3, "")
+    assert process.stderr == "ERROR:  division by zero\n"
 
 
 def test_whoever_stops_reading_ends_it_quietly(run: Run) -> None:
     """Python ignores SIGPIPE, and would let the program do so too."""
-    told = run("psql", "-AtX", "-c", r"\! grep SigIgn /proc/$PPID/status")
-    ignored = int(told.stdout.split()[-1], 16)
+    process = run("psql", "-AtX", "-c", r"\! grep SigIgn /proc/$PPID/status")
+    ignored = int(process.stdout.split()[-1], 16)
     assert not ignored & (1 << 12)
 
 

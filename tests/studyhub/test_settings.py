@@ -67,8 +67,8 @@ def test_empty_variables_mean_the_defaults_and_a_secret_key_is_made_for_its_owne
     assert first.returncode == 0, first.stderr
     key = data / "secret-key"
     assert stat.S_IMODE(key.stat().st_mode) == 0o600
-    made = key.read_text()
-    assert len(made) >= 50
+    key_text = key.read_text()
+    assert len(key_text) >= 50
     assert check(data).returncode == 0
-    assert key.read_text() == made
+    assert key.read_text() == key_text
     assert sorted(path.name for path in data.iterdir()) == ["secret-key"]

@@ -31,13 +31,13 @@ class VisibleText(HTMLParser):
         self.feed(html)
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        given = {name: value or "" for name, value in attrs}
-        for name, value in given.items():
-            is_button = tag == "input" and given.get("type") in {"submit", "button", "reset"}
+        attributes = {name: value or "" for name, value in attrs}
+        for name, value in attributes.items():
+            is_button = tag == "input" and attributes.get("type") in {"submit", "button", "reset"}
             if name in SPOKEN_ATTRIBUTES or (name == "value" and is_button):
                 self._add(value)
         if tag not in EMPTY:
-            self._open.append((tag, self._looks() and not _is_left_out(tag, given)))
+            self._open.append((tag, self._looks() and not _is_left_out(tag, attributes)))
 
     def handle_endtag(self, tag: str) -> None:
         # An element that was never closed ends with the one around it.
@@ -57,10 +57,10 @@ class VisibleText(HTMLParser):
             self.pieces.append(words)
 
 
-def _is_left_out(tag: str, given: dict[str, str]) -> bool:
+def _is_left_out(tag: str, attributes: dict[str, str]) -> bool:
     # The names of permissions are rows of Django's, in English whatever the language.
-    permissions = tag == "select" and given.get("name") in {"permissions", "user_permissions"}
-    payload = tag == "textarea" and "readonly" in given
+    permissions = tag == "select" and attributes.get("name") in {"permissions", "user_permissions"}
+    payload = tag == "textarea" and "readonly" in attributes
     return tag in UNSEEN | AS_IS or permissions or payload
 
 

@@ -152,8 +152,8 @@ class FakeHub:
         if after and (epoch != self.epoch or int(position) > self.seq or int(position) < self.floor):
             return Answer(410, {"type": problem_type("cursor-expired"), "detail": "Start over.", "resync": True})
         start = int(position or 0)
-        found = sorted((item for item in self.items.values() if item["seq"] > start), key=lambda item: item["seq"])
-        items, has_more = found[:limit], len(found) > limit
+        items = sorted((item for item in self.items.values() if item["seq"] > start), key=lambda item: item["seq"])
+        items, has_more = items[:limit], len(items) > limit
         end = items[-1]["seq"] if has_more else self.seq
         page = {"items": items, "cursor": f"{self.epoch}.{end}", "head": self.seq, "has_more": has_more}
         return Answer(200, page | {"relay_silent_seconds": self.relay_silent_seconds})

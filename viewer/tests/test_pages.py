@@ -29,8 +29,8 @@ def fields(response: Any) -> dict[str, str]:
     form = re.search(r'<form class="rate".*?</form>', response.content.decode(), re.DOTALL)
     assert form, "there is no card to rate"
     inputs = re.findall(r"<input[^>]+>", form[0])
-    found = [dict(re.findall(r'(\w+)="([^"]*)"', element)) for element in inputs]
-    return {element["name"]: element["value"] for element in found}
+    inputs_read = [dict(re.findall(r'(\w+)="([^"]*)"', element)) for element in inputs]
+    return {element["name"]: element["value"] for element in inputs_read}
 
 
 @pytest.fixture

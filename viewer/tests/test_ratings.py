@@ -324,7 +324,7 @@ def test_a_duration_that_says_nothing_is_dropped() -> None:
     assert Rating.objects.get(pk=review_id).duration_ms == 2500
     Rating.objects.update(holds_card=False)
     for nonsense in (-1, 60 * 60 * 1000 + 1):
-        made = uuid4()
-        record_rating(review_id=made, card_id=1, outcome=Outcome.GOOD, reviewed_at=NOW, duration_ms=nonsense)
-        assert Rating.objects.get(pk=made).duration_ms is None
+        review_id = uuid4()
+        record_rating(review_id=review_id, card_id=1, outcome=Outcome.GOOD, reviewed_at=NOW, duration_ms=nonsense)
+        assert Rating.objects.get(pk=review_id).duration_ms is None
         Rating.objects.update(holds_card=False)

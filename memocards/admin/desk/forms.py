@@ -39,7 +39,7 @@ class DeskForm(ServiceForm):
         """differences() has compared all fields before the form is asked whether it is valid."""
 
     def differences(self) -> list[Difference]:
-        found = []
+        differences = []
         for name in self.fields:
             # A page that does not say what it showed has shown nothing.
             seen = self.data.get(self[name].html_initial_name, "")
@@ -48,13 +48,13 @@ class DeskForm(ServiceForm):
             # What the reviewer wrote themselves is no news: the answer to their saving it was lost.
             if not self._stands(name):
                 shown = [Truncator(text).chars(SHOWN) for text in (unix_lines(seen), now)]
-                found.append(Difference(str(self[name].label), *shown))
+                differences.append(Difference(str(self[name].label), *shown))
         for link in self._links():
             seen = self.data.get(_seen(link), "")
             if seen != _number(self.instance, link):
                 shown = [_named(link, seen), _named(link, _number(self.instance, link))]
-                found.append(Difference(str(capfirst(link.verbose_name)), *shown))
-        return found
+                differences.append(Difference(str(capfirst(link.verbose_name)), *shown))
+        return differences
 
     def links(self) -> list[tuple[str, str]]:
         """For the page to hand back: the name of a hidden input and the primary key, or nothing, in it."""
@@ -75,8 +75,8 @@ class DeskForm(ServiceForm):
     def on_top_of(self, item: Item) -> "DeskForm":
         """The same form over the row as it is now: what the reviewer wrote stays, what they left alone is renewed, so
         that the next attempt is made knowingly."""
-        given: Any = self.data
-        data = given.copy()
+        posted_values: Any = self.data
+        data = posted_values.copy()
         fresh = type(self)(instance=item)
         for name in self.fields:
             if name not in self.changed_data:

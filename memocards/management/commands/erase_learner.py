@@ -38,12 +38,12 @@ class Command(BaseCommand):
             )
 
     def _ask(self, username: str, learner_id: int) -> None:
-        found = count_of(learner_id)
+        held = count_of(learner_id)
         if not sys.stdin.isatty():
             raise CommandError("This deletes for good, and there is nobody to ask. Add --yes if it is meant.")
         self.stdout.write(
-            f"This deletes {found.reviews:,} reviews and {found.progress:,} progress rows of {username} for good, "
-            f"and revokes {found.subscribers:,} tokens."
+            f"This deletes {held.reviews:,} reviews and {held.progress:,} progress rows of {username} for good, "
+            f"and revokes {held.subscribers:,} tokens."
         )
         self.stdout.write("Go on? [y/N] ", ending="")
         self.stdout.flush()

@@ -53,8 +53,8 @@ def _learner(username: str) -> int:
 
 
 def _topics(names: list[str]) -> list[int]:
-    found = dict(Topic.objects.filter(name__in=names, deleted_at__isnull=True).values_list("name", "pk"))
+    keys_by_name = dict(Topic.objects.filter(name__in=names, deleted_at__isnull=True).values_list("name", "pk"))
     for name in names:
-        if name not in found:
+        if name not in keys_by_name:
             raise CommandError(f"There is no topic {name!r}. Check the spelling; a deleted topic cannot be named.")
-    return list(found.values())
+    return list(keys_by_name.values())

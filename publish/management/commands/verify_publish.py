@@ -58,8 +58,8 @@ class Command(BaseCommand):
 
     def _print(self, kinds: list[str], compared: Counter[str], pending: Counter[str], drift: list[Drift]) -> None:
         for name in kinds:
-            found = Counter(entry.problem for entry in drift if entry.kind == name)
-            wrong = ", ".join(f"{found[problem]:,} {problem}" for problem in Problem if found[problem])
+            counts = Counter(entry.problem for entry in drift if entry.kind == name)
+            wrong = ", ".join(f"{counts[problem]:,} {problem}" for problem in Problem if counts[problem])
             self.stdout.write(
                 f"{name:<14} {compared[name]:>10,} compared, {pending[name]:,} pending, {wrong or 'no drift'}"
             )

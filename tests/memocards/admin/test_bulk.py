@@ -36,8 +36,7 @@ from tests.factories import (
 from tests.memocards.admin.test_content import Form, act, as_shown, list_of, page_of, token, touches
 from tests.memocards.editors import reviewer
 from tests.memocards.noted import noted
-from tests.memocards.outbox import told as outbox
-from tests.memocards.outbox import truth
+from tests.memocards.outbox import outbox, truth
 
 pytestmark = pytest.mark.django_db
 own_transactions = pytest.mark.django_db(transaction=True)
@@ -50,13 +49,13 @@ def asked(client: Client, model: Any, action: str, *rows: Any, query: str = "?st
     return html
 
 
-def answered(client: Client, model: Any, html: str, *rows: Any, query: str = "?state=live", **given: str) -> Any:
+def answered(client: Client, model: Any, html: str, *rows: Any, query: str = "?state=live", **values: str) -> Any:
     """What a browser sends from that page."""
     data: dict[str, Any] = Form(html).data
     keys = [str(row.pk) for row in rows] or [data["_selected_action"]]
     for key in keys:
         assert f'name="_selected_action" value="{key}"' in html
-    return client.post(list_of(model) + query, data | {"_selected_action": keys} | given)
+    return client.post(list_of(model) + query, data | {"_selected_action": keys} | values)
 
 
 # What is asked first
@@ -216,13 +215,13 @@ def test_tags_are_checked() -> None:
     ("action", "given", "statements"), [("move", "topic", 17), ("tag", "add", 12), ("unapprove", "", 12)]
 )
 def test_an_action_costs_the_same_for_5_and_for_500_cards(
-    admin_client: Client, action: str, given: str, statements: int
+    admin_client: Client, action: str, asked_with: str, statements: int
 ) -> None:
     target, learner = TopicFactory.create(), UserFactory.create()
-    value = {"topic": str(target.pk), "add": "new"}.get(given, "")
+    value = {"topic": str(target.pk), "add": "new"}.get(asked_with, "")
     # Whatever is looked up once a process is looked up here.
     card = MemoCardFactory.create()
-    act(admin_client, MemoCard, action, card, query="?state=live", confirmed=token(card), **{given: value})
+    act(admin_client, MemoCard, action, card, query="?state=live", confirmed=token(card), **{asked_with: value})
     MemoCard.objects.all().delete()
     counted = []
     for count in (5, 500):
@@ -241,7 +240,7 @@ def test_an_action_costs_the_same_for_5_and_for_500_cards(
                 query=topic,
                 select_across="1",
                 confirmed=yes,
-                **{given: value},
+                **{asked_with: value},
             )
         assert f"{count} of {count} rows." in sentences[-1]
         assert len([touch for touch in touches() if touch[0] == "card"]) == count
@@ -355,8 +354,8 @@ def test_explanations_are_asked_for_or_the_list_says_what_is_missing(admin_clien
     (sentence,) = act(admin_client, Question, "explain", question, query="?state=live")
     assert "No language model is set up." in sentence
     settings.LLM_BASE_URL = "http://localhost:9/v1"
-    told = act(admin_client, Question, "explain", question, query="?state=live")
-    assert told[-1] == "Explanation asked for. 1 of 1 row."
+    messages = act(admin_client, Question, "explain", question, query="?state=live")
+    assert messages[-1] == "Explanation asked for. 1 of 1 row."
     question.refresh_from_db()
     assert question.explanation_status == "pending"
 

@@ -52,16 +52,16 @@ class Form(HTMLParser):
         self.feed(html)
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        given = dict(attrs)
-        name = given.get("name") or ""
-        if tag == "input" and name and given.get("type") not in {"submit", "checkbox"}:
-            self.data[name] = given.get("value") or ""
+        attributes = dict(attrs)
+        name = attributes.get("name") or ""
+        if tag == "input" and name and attributes.get("type") not in {"submit", "checkbox"}:
+            self.data[name] = attributes.get("value") or ""
         elif tag == "textarea":
             self._area, self.data[name] = name, ""
         elif tag == "select":
             self._select, self.data[name] = name, ""
-        elif tag == "option" and "selected" in given:
-            self.data[self._select] = given.get("value") or ""
+        elif tag == "option" and "selected" in attributes:
+            self.data[self._select] = attributes.get("value") or ""
 
     def handle_endtag(self, tag: str) -> None:
         if tag == "textarea":
@@ -93,7 +93,7 @@ def act(client: Client, model: Any, action: str, *rows: Model, query: str = "", 
         data |= {"read": as_shown(*rows)}
         html = client.post(list_of(model) + query, data).content.decode()
         data |= {"confirmed": Form(html).data.get("confirmed", "")}
-    return told(client.post(list_of(model) + query, data))
+    return messages_of(client.post(list_of(model) + query, data))
 
 
 def as_shown(*rows: Any) -> str:
@@ -106,7 +106,7 @@ def token(*rows: Any) -> str:
     return at_stake(type(rows[0]), [row.pk for row in rows])
 
 
-def told(response: Any) -> list[str]:
+def messages_of(response: Any) -> list[str]:
     return [str(message) for message in get_messages(response.wsgi_request)]
 
 
@@ -376,14 +376,14 @@ def test_an_action_costs_the_same_for_5_and_for_500_rows(
     first.delete()
     versions = versions_of(model, [row.pk for row in rows])
     yes = content_at_stake(versions) if action == "approve" else token(*rows)
-    given = {
+    values = {
         "query": query,
         "select_across": "1",
         "confirmed": yes,
         "read": as_read({rows[0].pk: versions[rows[0].pk]}),
     }
     with django_assert_num_queries(statements):
-        sentences = act(admin_client, model, action, rows[0], **given)
+        sentences = act(admin_client, model, action, rows[0], **values)
     assert f"{count} of {count} rows." in sentences[-1]
 
 
@@ -456,7 +456,7 @@ def test_a_topic_with_content_is_not_deleted_unless_that_is_asked_for(admin_clie
     sentence = "This topic still has 0 questions and 1 cards. Delete them first, or ask for cascade."
 
     on_page = admin_client.post(reverse("admin:memocards_topic_delete", args=[card.topic_id]), {"post": "yes"})
-    assert sentence in told(on_page)
+    assert sentence in messages_of(on_page)
     assert not LogEntry.objects.exists()
 
     in_list = act(admin_client, Topic, "delete_selected", card.topic, empty, confirmed=token(card.topic, empty))

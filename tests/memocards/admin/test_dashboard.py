@@ -107,11 +107,11 @@ def test_publishing_and_lag_as_publish_status_says() -> None:
     expected = {
         row["name"]: (row["lag"], row["must_start_over"]) for row in status["subscribers"] if not row["revoked"]
     }
-    found = dashboard.subscribers()
-    assert {row.name: (row.lag, row.must_start_over) for row in found} == expected
+    figures = dashboard.subscribers()
+    assert {row.name: (row.lag, row.must_start_over) for row in figures} == expected
     assert expected["lost"] == (90, True)
     assert expected["new"] == (100, False)
-    assert [row.lag for row in found] == sorted((row.lag for row in found), reverse=True)
+    assert [row.lag for row in figures] == sorted((row.lag for row in figures), reverse=True)
     publishing = dashboard.publishing()
     assert (publishing.depth, publishing.head, publishing.set_aside) == (3, 100, 1)
     assert publishing.oldest is not None

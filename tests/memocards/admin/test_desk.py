@@ -178,8 +178,8 @@ def test_reviewers_at_once_never_get_the_same_row(in_thread: Callable[..., Futur
     def sitting(user: User) -> list[str]:
         got: list[str] = []
         together.wait()
-        while found := claimed(user, count=2, besides=[Key(*_parts(key)) for key in got]):
-            got += found
+        while keys := claimed(user, count=2, besides=[Key(*_parts(key)) for key in got]):
+            got += keys
         return got
 
     sittings = [in_thread(sitting, user) for user in users]
@@ -283,13 +283,13 @@ def test_an_approval_is_one_round_trip(anna: User, django_assert_num_queries: An
     # claim; the count.
     with django_assert_num_queries(14):
         answer = decide(client, form, "approve", held=held)
-    told = answer.json()
+    body = answer.json()
     rows[0].refresh_from_db()
     assert not rows[0].needs_review
     assert rows[0].reviewed_by == anna
     assert rows[0].claimed_by_id is None
-    assert [article(html).split('data-key="')[1].split('"')[0] for html in told["next"]] == [f"card-{rows[5].pk}"]
-    assert told["left"] == 4
+    assert [article(html).split('data-key="')[1].split('"')[0] for html in body["next"]] == [f"card-{rows[5].pk}"]
+    assert body["left"] == 4
     assert ("card", rows[0].pk, False) in touches()
     assert noted(user=anna) == ["Approved."]
 
@@ -408,9 +408,9 @@ def test_only_ones_own_decision_is_undone(anna: User, action: str) -> None:
     decide(client, {"key": undo["key"]}, "undo", undo=action)
     MemoCard.objects.update(claimed_by=None, claimed_until=None)
     decide(bens, opened(bens), action, reason="y")
-    told = decide(client, {"key": undo["key"]}, "undo", undo=action).json()
-    assert told["text"].startswith("Not undone. ")
-    assert "The card" in told["text"]
+    body = decide(client, {"key": undo["key"]}, "undo", undo=action).json()
+    assert body["text"].startswith("Not undone. ")
+    assert "The card" in body["text"]
     card.refresh_from_db()
     assert state_of(card) != State.WAITING
     assert "item" in decide(bens, {"key": undo["key"]}, "undo", undo=action).json()
@@ -472,8 +472,8 @@ def test_hundreds_of_skipped_rows_do_not_come_again(anna: User) -> None:
     client = logged_in(anna)
     came = [opened(client)["key"]]
     while came[-1]:
-        told = decide(client, {"key": came[-1]}, "skip", held=came[-1]).json()
-        came.append(Form(told["next"][0]).data["key"] if told["next"] else "")
+        body = decide(client, {"key": came[-1]}, "skip", held=came[-1]).json()
+        came.append(Form(body["next"][0]).data["key"] if body["next"] else "")
     assert came == [*(f"card-{row.pk}" for row in rows), ""]
     assert "Nothing here waits for you." in client.get(DESK).content.decode()
     answer = client.get(f"{DESK}?again=1&done=3&kind=card")
@@ -677,8 +677,8 @@ def test_a_row_that_was_given_up_is_claimed_again_by_renewing(anna: User, ben: U
     card = waiting_card()
     opened(logged_in(anna))
     desk_pile.release([Key.of(card)], reviewer_id=anna.pk)
-    told = decide(logged_in(anna), {}, "renew", held=f"card-{card.pk}").json()
-    assert told == {"held": [f"card-{card.pk}"], "gone": {}}
+    body = decide(logged_in(anna), {}, "renew", held=f"card-{card.pk}").json()
+    assert body == {"held": [f"card-{card.pk}"], "gone": {}}
     assert claimed(ben) == []
 
 

@@ -19,7 +19,7 @@ from memocards.explaining.requesting import LLM_HINT, TASK, defer
 from memocards.models import ExplanationJob, Question
 from publish.models import PublishOutbox
 from tests.factories import QuestionFactory, UserFactory
-from tests.memocards.admin.test_content import Form, act, list_of, opened, page_of, told
+from tests.memocards.admin.test_content import Form, act, list_of, messages_of, opened, page_of
 from tests.memocards.noted import noted
 
 pytestmark = pytest.mark.django_db
@@ -138,7 +138,7 @@ def test_the_button_saves_the_edit_asks_and_shows_the_page_again(admin_client: C
     question = QuestionFactory.create(**FAILED)
     response = press(admin_client, question, stem="Why?")
     assert (response.status_code, response["Location"]) == (302, page_of(question))
-    assert told(response)[-1] == "Explanation asked for."
+    assert messages_of(response)[-1] == "Explanation asked for."
     question.refresh_from_db()
     assert (question.stem, question.explanation_status, question.explanation_attempts) == ("Why?", "pending", 0)
     assert [job.args for job in ExplanationJob.objects.filter(task_name=TASK)] == [{"question_id": question.pk}]

@@ -23,7 +23,7 @@ from tests.memocards.admin.test_bulk import answered, asked
 from tests.memocards.admin.test_content import Form, act, opened, page_of, token
 from tests.memocards.admin.test_groups import member
 from tests.memocards.editors import AUTHOR
-from tests.memocards.outbox import told, truth
+from tests.memocards.outbox import outbox, truth
 from tests.memocards.rest.test_content import send
 
 LONG_AGO = datetime(2024, 1, 1, tzinfo=UTC)
@@ -39,8 +39,8 @@ def approved_card(**fields: Any) -> MemoCard:
 
 
 def approved_question(**fields: Any) -> Question:
-    given = {"explanation": "Because.", "explanation_status": "ready", **fields}
-    return QuestionFactory.create(reviewed_by=UserFactory.create(), reviewed_at=LONG_AGO, **given)
+    values = {"explanation": "Because.", "explanation_status": "ready", **fields}
+    return QuestionFactory.create(reviewed_by=UserFactory.create(), reviewed_at=LONG_AGO, **values)
 
 
 def is_approved(row: Any) -> bool:
@@ -52,9 +52,9 @@ def is_approved(row: Any) -> bool:
         assert row.reviewed_at == LONG_AGO
         return True
     assert (row.reviewed_by, row.reviewed_at) == (None, None)
-    assert told()[kind, row.pk] is None
+    assert outbox()[kind, row.pk] is None
     if kind == "question":
-        assert told()["explanation", row.pk] is None
+        assert outbox()["explanation", row.pk] is None
     else:
         assert row.unapproved_at > LONG_AGO
     return False
@@ -86,7 +86,7 @@ def test_a_card_that_learners_would_see_otherwise_waits_again(column: str) -> No
     cards.update(key=by_reviewer.pk, changes={column: new[column]}, editor=SYSTEM)
     assert not is_approved(by_author)
     assert is_approved(by_reviewer)
-    assert told() == {key: truth()[key] for key in told()}
+    assert outbox() == {key: truth()[key] for key in outbox()}
 
 
 @pytest.mark.parametrize("column", ["stem", "choices", "answer", "source", "topic_id", "explanation"])
@@ -105,7 +105,7 @@ def test_a_question_that_learners_would_see_otherwise_waits_again(column: str) -
     questions.update(key=by_reviewer.pk, changes={column: new[column]}, editor=SYSTEM)
     assert not is_approved(by_author)
     assert is_approved(by_reviewer)
-    assert told() == {key: truth()[key] for key in told()}
+    assert outbox() == {key: truth()[key] for key in outbox()}
 
 
 def test_an_explanation_written_or_withdrawn_makes_its_question_wait_again() -> None:
@@ -185,7 +185,7 @@ def test_learners_find_their_progress_again_once_it_is_approved() -> None:
         rating.rate_card(learner_id=progress.learner_id, card_id=card.pk, review_id=uuid4(), outcome=Outcome.GOOD)
     assert CardProgress.objects.values().get() == before
     cards.approve(versions=versions_of(MemoCard, [card.pk]), editor=SYSTEM)
-    assert told()["card", card.pk] == truth()["card", card.pk] is not None
+    assert outbox()["card", card.pk] == truth()["card", card.pk] is not None
     assert CardProgress.objects.values().get() == before
 
 
@@ -235,22 +235,22 @@ def test_over_rest_nobody_publishes_what_they_may_not_approve() -> None:
     forbidden = send(author, "POST", "/questions", body | {"needs_review": False})
     assert forbidden.status_code == 403
     assert not Question.objects.exists()
-    for given in ({}, {"needs_review": None}, {"needs_review": True}):
-        made = send(author, "POST", "/questions", body | given)
-        assert (made.status_code, made.json()["needs_review"]) == (201, True)
+    for sent in ({}, {"needs_review": None}, {"needs_review": True}):
+        response = send(author, "POST", "/questions", body | sent)
+        assert (response.status_code, response.json()["needs_review"]) == (201, True)
     card = send(author, "POST", "/study-cards", {"topic_id": topic.pk, "front": "Front", "back": "Back"})
     assert (card.status_code, card.json()["needs_review"]) == (201, True)
-    for path in (f"/questions/{made.json()['id']}", f"/study-cards/{card.json()['id']}"):
+    for path in (f"/questions/{response.json()['id']}", f"/study-cards/{card.json()['id']}"):
         assert send(author, "PATCH", path, {"needs_review": False}).status_code == 422
-    assert [key for key, payload in told().items() if payload is not None] == []
+    assert [key for key, payload in outbox().items() if payload is not None] == []
 
 
 def test_over_rest_who_may_approve_a_question_publishes_it_at_once(admin_client: Client) -> None:
     body = {"topic_id": TopicFactory.create().pk, "stem": "Which?", "choices": ["a", "b"], "answer": 1}
-    for given, waits in (({}, False), ({"needs_review": False}, False), ({"needs_review": True}, True)):
-        made = send(admin_client, "POST", "/questions", body | given).json()
-        assert made["needs_review"] is waits
-        assert (told()["question", made["id"]] is None) is waits
+    for sent, waits in (({}, False), ({"needs_review": False}, False), ({"needs_review": True}, True)):
+        body_of_question = send(admin_client, "POST", "/questions", body | sent).json()
+        assert body_of_question["needs_review"] is waits
+        assert (outbox()["question", body_of_question["id"]] is None) is waits
 
 
 # In the back office
@@ -276,13 +276,13 @@ def test_an_author_is_told_before_and_the_row_waits_after(make: Any, field: str)
 def test_an_author_who_moves_or_tags_is_told_before_and_the_rows_wait_after() -> None:
     author, target = member("author"), TopicFactory.create()
     rows = [approved_card(), approved_card(), MemoCardFactory.create(needs_review=True)]
-    for action, given in (("move", {"topic": str(target.pk)}), ("tag", {"add": "new"})):
+    for action, values in (("move", {"topic": str(target.pk)}), ("tag", {"add": "new"})):
         MemoCard.objects.filter(pk__in=[row.pk for row in rows[:2]]).update(
             needs_review=False, reviewed_at=LONG_AGO, reviewed_by=UserFactory.create()
         )
         html = asked(author, MemoCard, action, *rows)
         assert "Viewers will drop up to 2 rows until they are approved again." in html
-        answered(author, MemoCard, html, *rows, **given)
+        answered(author, MemoCard, html, *rows, **values)
         assert [is_approved(row) for row in rows[:2]] == [False, False]
     question = approved_question()
     html = asked(author, Question, "move", question)

@@ -19,7 +19,7 @@ from publish.models import PublishOutbox
 from publish.services import enqueue_card_publish
 from tests.factories import CardProgressFactory, MemoCardFactory, QuestionFactory, TopicFactory, UserFactory
 from tests.memocards.editors import reviewer
-from tests.memocards.outbox import forget, owners, told, truth
+from tests.memocards.outbox import forget, outbox, owners, truth
 from tests.memocards.waiting import wait_until_somebody_waits
 
 LONG_AGO = datetime(2024, 1, 1, tzinfo=UTC)
@@ -31,7 +31,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 def test_a_new_card_waits_for_review_and_is_not_shown() -> None:
     card = cards.create(topic_id=TopicFactory.create().pk, front="Front", back="Back", editor=SYSTEM)
     assert card.needs_review
-    assert told() == {("card", card.pk): None}
+    assert outbox() == {("card", card.pk): None}
 
 
 def test_an_approved_card_is_shown() -> None:
@@ -40,7 +40,7 @@ def test_an_approved_card_is_shown() -> None:
         topic=question.topic, question=question, tags=["강", 'q"'], needs_review=True, unapproved_at=LONG_AGO
     )
     assert cards.approve(versions=versions_of(MemoCard, [card.pk]), editor=reviewer(someone.pk)) == [card.pk]
-    assert told() == {
+    assert outbox() == {
         ("card", card.pk): {
             "topic_id": question.topic_id,
             "question_id": question.pk,
@@ -60,29 +60,29 @@ def test_a_card_sent_back_is_withdrawn_and_remembers_when() -> None:
     card.refresh_from_db()
     assert (card.needs_review, card.reviewed_by, card.reviewed_at) == (True, None, None)
     assert card.unapproved_at is not None
-    assert told() == {("card", card.pk): None}
+    assert outbox() == {("card", card.pk): None}
 
 
 def test_deleting_and_restoring_a_card_leaves_its_progress_alone() -> None:
     progress = CardProgressFactory.create()
     before = CardProgress.objects.values().get()
     cards.delete(keys=[progress.card_id], editor=SYSTEM)
-    assert told() == {("card", progress.card_id): None}
+    assert outbox() == {("card", progress.card_id): None}
     cards.restore(keys=[progress.card_id], editor=SYSTEM)
-    assert told() == {("card", progress.card_id): truth()["card", progress.card_id]}
+    assert outbox() == {("card", progress.card_id): truth()["card", progress.card_id]}
     assert CardProgress.objects.values().get() == before
 
 
 def test_an_edit_of_a_waiting_card_stays_out_of_sight() -> None:
     card = MemoCardFactory.create(needs_review=True)
     cards.update(key=card.pk, changes={"front": "New"}, editor=SYSTEM)
-    assert told() == {("card", card.pk): None}
+    assert outbox() == {("card", card.pk): None}
 
 
 def test_an_edit_of_nothing_is_no_error() -> None:
     card = MemoCardFactory.create()
     cards.update(key=card.pk, changes={}, editor=SYSTEM)
-    assert told() == {("card", card.pk): truth()["card", card.pk]}
+    assert outbox() == {("card", card.pk): truth()["card", card.pk]}
 
 
 def test_a_moved_card_takes_every_learners_progress_along() -> None:
@@ -90,8 +90,8 @@ def test_a_moved_card_takes_every_learners_progress_along() -> None:
     rows, other = CardProgressFactory.create_batch(3, card=card), CardProgressFactory.create()
     cards.update(key=card.pk, changes={"topic_id": topic.pk}, editor=SYSTEM)
     assert set(CardProgress.objects.filter(topic=topic)) == set(rows)
-    assert set(told()) == {("card", card.pk), *(("card_progress", row.pk) for row in rows)}
-    assert told() == {key: truth()[key] for key in told()}
+    assert set(outbox()) == {("card", card.pk), *(("card_progress", row.pk) for row in rows)}
+    assert outbox() == {key: truth()[key] for key in outbox()}
     assert {owners()["card_progress", row.pk] for row in rows} == {row.learner_id for row in rows}
     other.refresh_from_db()
     assert other.topic_id != topic.pk
@@ -100,7 +100,7 @@ def test_a_moved_card_takes_every_learners_progress_along() -> None:
 def test_a_card_moved_to_where_it_is_touches_no_progress() -> None:
     progress = CardProgressFactory.create()
     cards.update(key=progress.card_id, changes={"topic_id": progress.topic_id}, editor=SYSTEM)
-    assert set(told()) == {("card", progress.card_id)}
+    assert set(outbox()) == {("card", progress.card_id)}
 
 
 @pytest.mark.parametrize("learners", [5, 500])
@@ -138,8 +138,8 @@ def test_a_bulk_approval_publishes_what_it_changed_although_it_no_longer_matches
     waiting = MemoCardFactory.create_batch(10, needs_review=True)
     MemoCardFactory.create()
     assert len(cards.approve(versions=versions_of(MemoCard, {card.pk for card in waiting}), editor=SYSTEM)) == 10
-    assert {key for _kind, key in told()} == {card.pk for card in waiting}
-    assert None not in told().values()
+    assert {key for _kind, key in outbox()} == {card.pk for card in waiting}
+    assert None not in outbox().values()
 
 
 def test_only_what_changes_is_touched() -> None:
@@ -149,7 +149,7 @@ def test_only_what_changes_is_touched() -> None:
     assert cards.restore(keys=[live.pk, 2**62], editor=SYSTEM) == []
     assert cards.restore(keys=[2**62], editor=SYSTEM) == []
     assert cards.restore(keys=[], editor=SYSTEM) == []
-    assert told() == {}
+    assert outbox() == {}
     deleted.refresh_from_db()
     assert deleted.deleted_at == LONG_AGO
 
@@ -160,7 +160,7 @@ def test_one_card_in_a_deleted_topic_keeps_all_from_being_restored() -> None:
     with pytest.raises(Conflict, match="topic is deleted"):
         cards.restore(keys=[fine.pk, stuck.pk], editor=SYSTEM)
     assert not MemoCard.objects.filter(deleted_at=None).exists()
-    assert told() == {}
+    assert outbox() == {}
 
 
 @pytest.mark.parametrize(
@@ -183,7 +183,7 @@ def test_a_refused_edit_names_the_field_and_leaves_nothing_half_done(changes: di
         cards.update(key=card.pk, changes={"external_id": "new", **changes}, editor=SYSTEM)
     assert set(refusal.value.fields) == {field}
     assert MemoCard.objects.get().external_id == ""
-    assert told() == {}
+    assert outbox() == {}
 
 
 def test_a_refused_creation_leaves_nothing() -> None:
@@ -195,7 +195,7 @@ def test_a_refused_creation_leaves_nothing() -> None:
     with pytest.raises(Conflict, match="deleted"):
         cards.create(topic_id=TopicFactory.create(deleted_at=LONG_AGO).pk, front="Front", back="Back", editor=SYSTEM)
     assert not MemoCard.objects.exists()
-    assert told() == {}
+    assert outbox() == {}
 
 
 def test_a_stale_instance_leaks_nothing() -> None:
@@ -206,7 +206,7 @@ def test_a_stale_instance_leaks_nothing() -> None:
     forget()
     with transaction.atomic():
         enqueue_card_publish(stale)
-    assert told() == {("card", stale.pk): None}
+    assert outbox() == {("card", stale.pk): None}
 
 
 # Two at once
@@ -219,7 +219,7 @@ def test_two_editors_do_not_overwrite_each_others_fields(in_thread: Start) -> No
         other = in_thread(cards.update, key=card.pk, changes={"back": "New"}, editor=SYSTEM)
         wait_until_somebody_waits()
     other.result()
-    assert told()["card", card.pk] == {**(truth()["card", card.pk] or {}), "front": "New", "back": "New"}
+    assert outbox()["card", card.pk] == {**(truth()["card", card.pk] or {}), "front": "New", "back": "New"}
 
 
 def test_an_edit_that_waited_for_a_deletion_is_refused(in_thread: Start) -> None:
@@ -230,7 +230,7 @@ def test_an_edit_that_waited_for_a_deletion_is_refused(in_thread: Start) -> None
         wait_until_somebody_waits()
     with pytest.raises(Conflict, match="Restore it"):
         edited.result()
-    assert told() == {("card", card.pk): None}
+    assert outbox() == {("card", card.pk): None}
 
 
 def test_of_two_who_approve_the_same_cards_each_card_is_approved_once(in_thread: Start) -> None:
@@ -278,7 +278,7 @@ def test_of_two_in_a_deadlock_one_starts_again_and_both_succeed(in_thread: Start
     assert sorted(attempts) in (["a", "a", "b"], ["a", "b", "b"])
     assert set(MemoCard.objects.values_list("front", "back")) == {("a", "b")}
     assert PublishOutbox.objects.count() == 4
-    assert told() == {key: truth()[key] for key in told()}
+    assert outbox() == {key: truth()[key] for key in outbox()}
 
 
 def test_within_a_transaction_an_error_undoes_all_of_it() -> None:
@@ -295,4 +295,4 @@ def test_within_a_transaction_an_error_undoes_all_of_it() -> None:
 
     edit_twice()
     assert MemoCard.objects.get().front == card.front
-    assert told() == {}
+    assert outbox() == {}

@@ -123,8 +123,8 @@ def test_what_is_refused_is_no_history() -> None:
 def test_a_field_is_named_as_the_back_office_names_it(admin_client: Client) -> None:
     by_form, over_rest = QuestionFactory.create(external_id=""), QuestionFactory.create(external_id="")
     topic = TopicFactory.create()
-    given = {"topic": topic.pk, "answer": 2, "external_id": "1"}
-    admin_client.post(page_of(by_form), opened(admin_client, page_of(by_form)) | given)
+    values = {"topic": topic.pk, "answer": 2, "external_id": "1"}
+    admin_client.post(page_of(by_form), opened(admin_client, page_of(by_form)) | values)
     sent = {"topic_id": topic.pk, "answer": 2, "external_id": "2"}
     send(admin_client, "PATCH", f"/questions/{over_rest.pk}", sent, headers={"Accept-Language": "ko"})
     stored = dict(LogEntry.objects.values_list("object_id", "change_message"))
@@ -239,9 +239,9 @@ def test_the_review_desk_names_who_changed_a_row_over_rest() -> None:
     send(author, "PATCH", f"/study-cards/{card.pk}", {"front": "Rewritten"})
     answer = decide(reviewer, form, "approve")
     assert answer.status_code == 409
-    told = article(answer.json()["item"])
+    shown = article(answer.json()["item"])
     name = User.objects.get(pk=author.session["_auth_user_id"]).username
-    assert name in told
-    assert "Somebody changed" not in told
+    assert name in shown
+    assert "Somebody changed" not in shown
     card.refresh_from_db()
     assert card.needs_review

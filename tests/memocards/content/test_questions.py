@@ -15,7 +15,7 @@ from memocards.errors import Conflict, Invalid, NotFound
 from memocards.models import Question
 from publish.models import PublishOutbox
 from tests.factories import QuestionFactory, TopicFactory
-from tests.memocards.outbox import forget, told, truth
+from tests.memocards.outbox import forget, outbox, truth
 from tests.memocards.waiting import wait_until_somebody_waits
 
 LONG_AGO = datetime(2024, 1, 1, tzinfo=UTC)
@@ -33,7 +33,7 @@ def test_a_new_question_is_published_and_has_no_explanation_yet() -> None:
     question = questions.create(
         topic_id=topic.pk, stem="Which?", choices=["강", "b"], answer=2, source="Atlas", editor=SYSTEM
     )
-    assert told() == {
+    assert outbox() == {
         ("question", question.pk): {
             "topic_id": topic.pk,
             "stem": "Which?",
@@ -49,9 +49,9 @@ def test_an_imported_question_is_not_shown_before_it_is_approved() -> None:
     question = questions.create(
         topic_id=TopicFactory.create().pk, stem="Which?", choices=["a", "b"], answer=1, needs_review=True, editor=SYSTEM
     )
-    assert told() == {("question", question.pk): None, ("explanation", question.pk): None}
+    assert outbox() == {("question", question.pk): None, ("explanation", question.pk): None}
     assert questions.approve(versions=versions_of(Question, [question.pk]), editor=SYSTEM) == [question.pk]
-    assert told()["question", question.pk] is not None
+    assert outbox()["question", question.pk] is not None
 
 
 def test_an_explanation_is_published_once_it_is_ready() -> None:
@@ -59,7 +59,7 @@ def test_an_explanation_is_published_once_it_is_ready() -> None:
     questions.update(
         key=question.pk, changes={"explanation": "Because.", "explanation_generator": "a program"}, editor=SYSTEM
     )
-    assert told()["explanation", question.pk] == {"question_id": question.pk, "body": "Because."}
+    assert outbox()["explanation", question.pk] == {"question_id": question.pk, "body": "Because."}
     question.refresh_from_db()
     assert (question.explanation_status, question.explanation_generator) == ("ready", "a program")
 
@@ -68,8 +68,8 @@ def test_an_explanation_is_published_once_it_is_ready() -> None:
 def test_an_explanation_that_stops_being_ready_is_withdrawn(status: str) -> None:
     question = explained()
     questions.update(key=question.pk, changes={"explanation_status": status}, editor=SYSTEM)
-    assert told()["explanation", question.pk] is None
-    assert told()["question", question.pk] is not None
+    assert outbox()["explanation", question.pk] is None
+    assert outbox()["question", question.pk] is not None
 
 
 def test_a_cleared_explanation_is_withdrawn_and_forgotten() -> None:
@@ -77,7 +77,7 @@ def test_a_cleared_explanation_is_withdrawn_and_forgotten() -> None:
     questions.clear_explanation(key=question.pk, editor=SYSTEM)
     question.refresh_from_db()
     assert (question.explanation, question.explanation_status, question.explanation_generator) == ("", "none", "")
-    assert told()["explanation", question.pk] is None
+    assert outbox()["explanation", question.pk] is None
 
 
 @pytest.mark.parametrize("body", ["", " \n\t"])
@@ -85,7 +85,7 @@ def test_a_blank_explanation_is_refused(body: str) -> None:
     question = explained()
     with pytest.raises(Invalid, match="blank"):
         questions.set_explanation(key=question.pk, body=body, editor=SYSTEM)
-    assert told() == {}
+    assert outbox() == {}
 
 
 @pytest.mark.parametrize(
@@ -95,18 +95,18 @@ def test_a_blank_explanation_is_refused(body: str) -> None:
 def test_a_hidden_question_takes_its_explanation_along_and_brings_it_back(hide: Callable[..., list[int]]) -> None:
     question = explained()
     hide(keys=[question.pk], editor=SYSTEM)
-    assert told() == {("question", question.pk): None, ("explanation", question.pk): None}
+    assert outbox() == {("question", question.pk): None, ("explanation", question.pk): None}
     questions.approve(versions=versions_of(Question, [question.pk]), editor=SYSTEM)
     questions.restore(keys=[question.pk], editor=SYSTEM)
-    assert told()["explanation", question.pk] == {"question_id": question.pk, "body": "Because."}
+    assert outbox()["explanation", question.pk] == {"question_id": question.pk, "body": "Because."}
 
 
 def test_an_explanation_of_a_waiting_question_is_stored_and_shown_later() -> None:
     question = QuestionFactory.create(needs_review=True)
     questions.set_explanation(key=question.pk, body="Because.", editor=SYSTEM)
-    assert told()["explanation", question.pk] is None
+    assert outbox()["explanation", question.pk] is None
     questions.approve(versions=versions_of(Question, [question.pk]), editor=SYSTEM)
-    assert told()["explanation", question.pk] is not None
+    assert outbox()["explanation", question.pk] is not None
 
 
 def test_only_what_changes_is_touched() -> None:
@@ -117,10 +117,10 @@ def test_only_what_changes_is_touched() -> None:
     )
     keys = [deleted.pk, live.pk, waiting.pk, 2**62]
     assert questions.approve(versions=versions_of(Question, keys), editor=SYSTEM) == [waiting.pk]
-    assert {key for _kind, key in told()} == {waiting.pk}
+    assert {key for _kind, key in outbox()} == {waiting.pk}
     forget()
     assert questions.restore(keys=[live.pk, waiting.pk, deleted.pk], editor=SYSTEM) == [deleted.pk]
-    assert {key for _kind, key in told()} == {deleted.pk}
+    assert {key for _kind, key in outbox()} == {deleted.pk}
 
 
 def test_no_ids_and_unknown_ids_are_no_error() -> None:
@@ -141,7 +141,7 @@ def test_a_question_is_not_restored_into_a_deleted_topic() -> None:
     with pytest.raises(Conflict, match="topic is deleted"):
         questions.restore(keys=[fine.pk, stuck.pk], editor=SYSTEM)
     assert not Question.objects.filter(deleted_at=None).exists()
-    assert told() == {}
+    assert outbox() == {}
 
 
 def test_a_question_is_not_edited_while_deleted_nor_moved_into_a_deleted_topic() -> None:
@@ -154,7 +154,7 @@ def test_a_question_is_not_edited_while_deleted_nor_moved_into_a_deleted_topic()
         )
     with pytest.raises(NotFound, match="question"):
         questions.set_explanation(key=2**62, body="Because.", editor=SYSTEM)
-    assert told() == {}
+    assert outbox() == {}
 
 
 @pytest.mark.parametrize(
@@ -178,7 +178,7 @@ def test_a_refused_edit_leaves_nothing_half_done(changes: dict[str, Any]) -> Non
     with pytest.raises(Invalid):
         questions.update(key=question.pk, changes={"source": "New", **changes}, editor=SYSTEM)
     assert Question.objects.get().source == ""
-    assert told() == {}
+    assert outbox() == {}
 
 
 @pytest.mark.parametrize("size", [5, 500])
@@ -207,7 +207,7 @@ def test_a_writer_of_the_explanation_and_an_editor_of_the_stem_both_win(in_threa
         other = in_thread(questions.set_explanation, key=question.pk, body="Because.", editor=SYSTEM)
         wait_until_somebody_waits()
     other.result()
-    said = told()
+    said = outbox()
     assert (said["question", question.pk] or {})["stem"] == "New?"
     assert (said["explanation", question.pk] or {})["body"] == "Because."
     assert said == {key: truth()[key] for key in said}

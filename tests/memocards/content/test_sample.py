@@ -16,7 +16,7 @@ from memocards.content.sample import create_demo_users, load_topic, topic_files
 from memocards.models import ExplanationJob, MemoCard, Question, Topic
 from publish.models import PublishOutbox
 from tests.factories import UserFactory
-from tests.memocards.outbox import told, truth
+from tests.memocards.outbox import outbox, truth
 
 pytestmark = pytest.mark.django_db
 
@@ -47,7 +47,7 @@ def test_there_is_enough_to_look_at(loaded: str) -> None:
     assert MemoCard.objects.filter(question__isnull=False).exists()
     assert MemoCard.objects.filter(front__regex="[가-힣]").exists()
     assert Topic.objects.filter(name__regex="[가-힣]").exists()
-    assert told() == truth()
+    assert outbox() == truth()
 
 
 def test_loading_it_again_changes_nothing_and_brings_back_nothing(loaded: str, logins_file: Path) -> None:

@@ -15,7 +15,7 @@ from memocards.errors import Conflict, Invalid, NotFound, TopicHasContent
 from memocards.models import MemoCard, Question, Topic
 from publish.models import PublishOutbox
 from tests.factories import MemoCardFactory, QuestionFactory, TopicFactory
-from tests.memocards.outbox import forget, told, truth
+from tests.memocards.outbox import forget, outbox, truth
 from tests.memocards.waiting import wait_until_somebody_waits
 
 LONG_AGO = datetime(2024, 1, 1, tzinfo=UTC)
@@ -26,7 +26,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 def test_a_new_topic_is_published() -> None:
     topic = topics.create_topic(name="Rivers", description="Long ones", position=3, editor=SYSTEM)
-    assert told() == {("topic", topic.pk): {"name": "Rivers", "description": "Long ones", "position": 3}}
+    assert outbox() == {("topic", topic.pk): {"name": "Rivers", "description": "Long ones", "position": 3}}
 
 
 def test_a_topic_and_its_outbox_row_come_and_go_together() -> None:
@@ -41,7 +41,7 @@ def test_a_topic_and_its_outbox_row_come_and_go_together() -> None:
 def test_an_edit_publishes_the_new_state_and_leaves_other_fields_alone() -> None:
     topic = TopicFactory.create(description="Kept")
     topics.update_topic(topic_id=topic.pk, changes={"name": "Lakes"}, editor=SYSTEM)
-    assert told() == {("topic", topic.pk): {"name": "Lakes", "description": "Kept", "position": 0}}
+    assert outbox() == {("topic", topic.pk): {"name": "Lakes", "description": "Kept", "position": 0}}
 
 
 def test_what_a_topic_does_not_publish_is_still_stored() -> None:
@@ -49,16 +49,16 @@ def test_what_a_topic_does_not_publish_is_still_stored() -> None:
     topics.update_topic(topic_id=topic.pk, changes={"scheduler": "fsrs"}, editor=SYSTEM)
     topic.refresh_from_db()
     assert topic.scheduler == "fsrs"
-    assert told() == truth()
+    assert outbox() == truth()
 
 
 def test_a_topic_without_content_is_deleted_and_restored() -> None:
     topic = TopicFactory.create()
     topics.delete_topic(topic_id=topic.pk, editor=SYSTEM)
-    assert told() == {("topic", topic.pk): None}
+    assert outbox() == {("topic", topic.pk): None}
     topics.restore_topic(topic_id=topic.pk, editor=SYSTEM)
-    assert told() == truth()
-    assert told()["topic", topic.pk] is not None
+    assert outbox() == truth()
+    assert outbox()["topic", topic.pk] is not None
 
 
 def test_deleting_or_restoring_twice_touches_nothing() -> None:
@@ -69,7 +69,7 @@ def test_deleting_or_restoring_twice_touches_nothing() -> None:
     forget()
     topics.delete_topic(topic_id=topic.pk, editor=SYSTEM)
     assert Topic.objects.get().deleted_at == before
-    assert told() == {}
+    assert outbox() == {}
 
 
 def test_a_topic_with_content_is_not_deleted_without_cascade() -> None:
@@ -79,7 +79,7 @@ def test_a_topic_with_content_is_not_deleted_without_cascade() -> None:
     with pytest.raises(TopicHasContent, match="2 questions and 3 cards"):
         topics.delete_topic(topic_id=topic.pk, editor=SYSTEM)
     assert Topic.objects.get().deleted_at is None
-    assert told() == {}
+    assert outbox() == {}
 
 
 def test_deleted_content_does_not_hold_a_topic_back() -> None:
@@ -97,7 +97,7 @@ def test_a_cascade_deletes_everything_at_one_moment() -> None:
     topic.refresh_from_db()
     assert {row.deleted_at for row in Question.objects.all()} == {topic.deleted_at}
     assert {row.deleted_at for row in MemoCard.objects.exclude(pk=other.pk)} == {topic.deleted_at}
-    assert told() == {
+    assert outbox() == {
         ("topic", topic.pk): None,
         ("question", question.pk): None,
         ("explanation", question.pk): None,
@@ -120,13 +120,13 @@ def test_restoring_brings_back_what_went_with_the_topic_and_nothing_else() -> No
     topics.restore_topic(topic_id=topic.pk, editor=SYSTEM)
     assert list(MemoCard.objects.filter(deleted_at=None)) == [card]
     assert list(Question.objects.filter(deleted_at=None)) == [question]
-    assert dict(told().keys()) == {
+    assert dict(outbox().keys()) == {
         "topic": topic.pk,
         "question": question.pk,
         "explanation": question.pk,
         "card": card.pk,
     }
-    assert told() == {key: truth()[key] for key in told()}
+    assert outbox() == {key: truth()[key] for key in outbox()}
 
 
 def test_a_topic_is_not_restored_beside_another_of_its_name() -> None:
@@ -136,7 +136,7 @@ def test_a_topic_is_not_restored_beside_another_of_its_name() -> None:
     forget()
     with pytest.raises(Conflict, match="Rename"):
         topics.restore_topic(topic_id=topic.pk, editor=SYSTEM)
-    assert told() == {}
+    assert outbox() == {}
 
 
 @pytest.mark.parametrize("service", [topics.delete_topic, topics.restore_topic])
@@ -153,7 +153,7 @@ def test_a_refused_edit_leaves_nothing_half_done() -> None:
         topics.update_topic(topic_id=topic.pk, changes={"description": "New", "position": -1}, editor=SYSTEM)
     assert set(refusal.value.fields) == {"position"}
     assert Topic.objects.get(pk=topic.pk).description == "Old"
-    assert told() == {}
+    assert outbox() == {}
 
 
 @pytest.mark.parametrize("size", [5, 500])
@@ -167,7 +167,7 @@ def test_a_cascade_costs_the_same_however_much_content(size: int, django_assert_
     with transaction.atomic(), django_assert_num_queries(11):
         topics.restore_topic(topic_id=topic.pk, editor=SYSTEM)
     assert PublishOutbox.objects.count() == 2 * (1 + 3 * size)
-    assert told() == truth()
+    assert outbox() == truth()
 
 
 # Two at once
@@ -180,18 +180,18 @@ def test_two_editors_do_not_overwrite_each_others_fields(in_thread: Start) -> No
         other = in_thread(topics.update_topic, topic_id=topic.pk, changes={"description": "New"}, editor=SYSTEM)
         wait_until_somebody_waits()
     other.result()
-    assert told()["topic", topic.pk] == {"name": "New", "description": "New", "position": 0}
-    assert told() == truth()
+    assert outbox()["topic", topic.pk] == {"name": "New", "description": "New", "position": 0}
+    assert outbox() == truth()
 
 
 def test_a_card_made_while_its_topic_is_deleted_is_refused(in_thread: Start) -> None:
     topic = TopicFactory.create()
     with transaction.atomic():
         topics.delete_topic(topic_id=topic.pk, cascade=True, editor=SYSTEM)
-        made = in_thread(cards.create, topic_id=topic.pk, front="Front", back="Back", editor=SYSTEM)
+        creation = in_thread(cards.create, topic_id=topic.pk, front="Front", back="Back", editor=SYSTEM)
         wait_until_somebody_waits()
     with pytest.raises(Conflict, match="deleted"):
-        made.result()
+        creation.result()
     assert not MemoCard.objects.exists()
 
 
@@ -204,7 +204,7 @@ def test_a_topic_deleted_while_a_card_is_made_takes_the_card_along(in_thread: St
     assert deleted.result()
     topic.refresh_from_db()
     assert MemoCard.objects.get().deleted_at == topic.deleted_at
-    assert told()["card", card.pk] is None
+    assert outbox()["card", card.pk] is None
 
 
 def test_a_topic_deleted_while_a_card_is_moved_into_it_takes_the_card_along(in_thread: Start) -> None:
@@ -215,7 +215,7 @@ def test_a_topic_deleted_while_a_card_is_moved_into_it_takes_the_card_along(in_t
         wait_until_somebody_waits()
     deleted.result()
     assert MemoCard.objects.get().deleted_at is not None
-    assert told()["card", card.pk] is None
+    assert outbox()["card", card.pk] is None
 
 
 def test_a_topic_deleted_while_its_card_moves_out_lets_the_card_go(in_thread: Start) -> None:
@@ -226,7 +226,7 @@ def test_a_topic_deleted_while_its_card_moves_out_lets_the_card_go(in_thread: St
         wait_until_somebody_waits()
     deleted.result()
     assert MemoCard.objects.get().deleted_at is None
-    assert told() == {key: truth()[key] for key in told()}
+    assert outbox() == {key: truth()[key] for key in outbox()}
 
 
 def test_a_topic_without_cascade_is_kept_for_a_card_being_made(in_thread: Start) -> None:
@@ -246,7 +246,7 @@ def test_of_two_topics_of_one_name_made_at_once_one_is_refused(in_thread: Start)
         wait_until_somebody_waits()
     with pytest.raises(Conflict, match="already"):
         other.result()
-    assert told() == truth()
+    assert outbox() == truth()
 
 
 def test_a_topic_restored_while_its_name_is_taken_is_refused(in_thread: Start) -> None:

@@ -24,14 +24,13 @@ from memocards.importing.rows import RowKind
 from memocards.importing.storing import store
 from memocards.models import MemoCard, Question
 from tests.factories import MemoCardFactory, QuestionFactory, TopicFactory
-from tests.memocards.admin.test_content import Form, list_of, opened, page_of
-from tests.memocards.admin.test_content import told as messages_of
+from tests.memocards.admin.test_content import Form, list_of, messages_of, opened, page_of
 from tests.memocards.admin.test_desk import decide
 from tests.memocards.admin.test_desk import opened as opened_at_desk
 from tests.memocards.admin.test_groups import member
 from tests.memocards.editors import AUTHOR
 from tests.memocards.noted import noted
-from tests.memocards.outbox import told
+from tests.memocards.outbox import outbox
 from tests.memocards.reading import read
 from tests.memocards.rest.test_content import problem, send
 from tests.memocards.waiting import wait_until_somebody_waits
@@ -63,7 +62,7 @@ def is_published(row: Any) -> bool:
     """Whether it is approved; what viewers are told agrees."""
     kind = "card" if isinstance(row, MemoCard) else "question"
     row.refresh_from_db()
-    assert (told().get((kind, row.pk)) is None) == row.needs_review
+    assert (outbox().get((kind, row.pk)) is None) == row.needs_review
     return not row.needs_review
 
 
@@ -278,8 +277,8 @@ def test_of_all_that_match_nobody_has_read_the_rest_so_it_is_asked_anew_with_wha
 @pytest.mark.parametrize("asked_at", ["", "yesterday", "2026-13-45T99:00:00Z", "2026-01-01T00:00:00"])
 def test_an_answer_to_no_question_is_asked(asked_at: str) -> None:
     card, client = waiting(MemoCard), member("reviewer")
-    given = {"action": "approve", "_selected_action": card.pk, "select_across": "1", "confirmed": "1-x"}
-    html = client.post(list_of(MemoCard), {**given, "asked_at": asked_at}).content.decode()
+    values = {"action": "approve", "_selected_action": card.pk, "select_across": "1", "confirmed": "1-x"}
+    html = client.post(list_of(MemoCard), {**values, "asked_at": asked_at}).content.decode()
     assert "Approve 1 row?" in html
     assert not is_published(card)
 
@@ -294,7 +293,7 @@ def test_a_list_action_that_does_not_say_what_was_read_approves_nothing(given: d
 
 def test_a_page_that_does_not_say_what_it_showed_approves_nothing() -> None:
     card, client = waiting(MemoCard), member("reviewer")
-    given = {
+    values = {
         "topic": card.topic_id,
         "front": card.front,
         "back": card.back,
@@ -302,7 +301,7 @@ def test_a_page_that_does_not_say_what_it_showed_approves_nothing() -> None:
         "source": "",
         "external_id": "1",
     }
-    client.post(page_of(card), {**given, "_approve": "1"})
+    client.post(page_of(card), {**values, "_approve": "1"})
     decide(client, {"key": f"card-{card.pk}", "front": card.front, "back": card.back}, "approve")
     assert not is_published(card)
 

@@ -37,7 +37,7 @@ from memocards.models import Question
 from publish.models import PublishedItem
 from studyhub import settings as hub_settings
 from tests.factories import QuestionFactory, TopicFactory, UserFactory
-from tests.memocards.outbox import forget, told
+from tests.memocards.outbox import forget, outbox
 from tests.memocards.waiting import wait_until
 
 KEY = "sk-local-0123456789"
@@ -399,7 +399,7 @@ def test_a_new_question_has_a_job_in_the_same_transaction(endpoint: Endpoint) ->
     [job] = jobs()
     assert (job.args, job.queue_name, job.status) == ({"question_id": question.pk}, QUEUE, "todo")
     assert state(question) == ("pending", "")
-    assert told()["explanation", question.pk] is None
+    assert outbox()["explanation", question.pk] is None
 
 
 def test_without_an_endpoint_nothing_is_asked_for(endpoint: Endpoint, settings: Settings) -> None:
@@ -436,7 +436,7 @@ def test_many_are_asked_for_at_once_except_where_that_makes_no_sense(endpoint: E
     forget()
     assert request_explanations(question_ids=[*ids, 2**40]) == [none.pk, failed.pk]
     assert sorted(job_ids()) == sorted([none.pk, failed.pk, under_way.pk])
-    assert told() == {("explanation", none.pk): None, ("explanation", failed.pk): None}
+    assert outbox() == {("explanation", none.pk): None, ("explanation", failed.pk): None}
     assert state(ready) == ("ready", "Because.")
     failed.refresh_from_db()
     assert (failed.explanation_status, failed.explanation_attempts) == ("pending", 0)
@@ -529,9 +529,9 @@ def test_an_explanation_is_stored_and_published_and_nothing_before(
 def test_a_question_that_waits_for_review_is_explained_and_shown_later(endpoint: Endpoint) -> None:
     question = create(needs_review=True)
     assert explain(question.pk) == "explained"
-    assert told()["explanation", question.pk] is None
+    assert outbox()["explanation", question.pk] is None
     questions.approve(versions=versions_of(Question, [question.pk]), editor=SYSTEM)
-    assert told()["explanation", question.pk] == {"question_id": question.pk, "body": "Because."}
+    assert outbox()["explanation", question.pk] == {"question_id": question.pk, "body": "Because."}
 
 
 @pytest.mark.parametrize("status", ["none", "ready", "failed"])
@@ -582,7 +582,7 @@ def test_nothing_is_locked_while_the_endpoint_is_asked_and_a_person_wins(endpoin
     assert job.result() == "void"
     assert state(question) == ("ready", "Mine.")
     assert question.explanation_generator == ""
-    assert told()["explanation", question.pk] == {"question_id": question.pk, "body": "Mine."}
+    assert outbox()["explanation", question.pk] == {"question_id": question.pk, "body": "Mine."}
 
 
 @pytest.mark.parametrize("reply", [Reply(), Reply(status=500)], ids=["answer", "failure"])
@@ -642,9 +642,9 @@ def test_a_question_deleted_meanwhile_keeps_its_answer_but_shows_it_to_nobody(
     questions.delete(keys=[question.pk], editor=SYSTEM)
     endpoint.open()
     assert job.result() == "explained"
-    assert told()["explanation", question.pk] is None
+    assert outbox()["explanation", question.pk] is None
     questions.restore(keys=[question.pk], editor=SYSTEM)
-    assert told()["explanation", question.pk] == {"question_id": question.pk, "body": "Because."}
+    assert outbox()["explanation", question.pk] == {"question_id": question.pk, "body": "Because."}
 
 
 def test_a_question_unapproved_meanwhile_keeps_its_answer_until_it_is_approved_again(
@@ -655,9 +655,9 @@ def test_a_question_unapproved_meanwhile_keeps_its_answer_until_it_is_approved_a
     questions.unapprove(keys=[question.pk], editor=SYSTEM)
     endpoint.open()
     assert job.result() == "explained"
-    assert told()["explanation", question.pk] is None
+    assert outbox()["explanation", question.pk] is None
     questions.approve(versions=versions_of(Question, [question.pk]), editor=SYSTEM)
-    assert told()["explanation", question.pk] == {"question_id": question.pk, "body": "Because."}
+    assert outbox()["explanation", question.pk] == {"question_id": question.pk, "body": "Because."}
 
 
 # Failures
@@ -685,7 +685,7 @@ def test_failed_attempts_are_repeated_with_growing_pauses_and_end_in_the_reason(
     ] * 4
     assert state(question) == ("failed", "")
     assert question.explanation_error == "The endpoint refused with status 500: Overloaded, …."
-    assert told()["explanation", question.pk] is None
+    assert outbox()["explanation", question.pk] is None
     assert "Overloaded" in caplog.text
     assert KEY not in caplog.text
     endpoint.replies = [Reply()]

@@ -30,7 +30,7 @@ from tests.factories import (
 )
 from tests.memocards.editors import reviewer
 from tests.memocards.importing.files import card, question, write, write_jsonl
-from tests.memocards.outbox import forget, told, truth
+from tests.memocards.outbox import forget, outbox, truth
 from tests.memocards.waiting import wait_until_somebody_waits
 
 Start = Callable[..., Future[Any]]
@@ -59,7 +59,7 @@ def test_new_cards_wait_for_review_and_are_enqueued(tmp_path: Path, topic: Topic
     assert first.source == "a.jsonl"
     assert first.reviewed_at is None
     first.full_clean()
-    assert told() == {key: value for key, value in truth().items() if key[0] == "card"}
+    assert outbox() == {key: value for key, value in truth().items() if key[0] == "card"}
 
 
 def test_a_second_import_writes_nothing(tmp_path: Path, topic: Topic) -> None:
@@ -70,7 +70,7 @@ def test_a_second_import_writes_nothing(tmp_path: Path, topic: Topic) -> None:
     report = store(rows, topic="Topic", editor=SYSTEM)
     assert (report.new, report.changed, report.unchanged) == (0, 0, 2)
     assert list(MemoCard.objects.order_by("pk").values()) == before
-    assert told() == {}
+    assert outbox() == {}
 
 
 def test_a_change_goes_back_to_review_and_the_rest_keeps_its_approval(tmp_path: Path, topic: Topic) -> None:
@@ -92,7 +92,7 @@ def test_a_change_goes_back_to_review_and_the_rest_keeps_its_approval(tmp_path: 
     assert approved.reviewed_by_id is None
     assert waiting.unapproved_at is None
     new = MemoCard.objects.get(external_id="c4")
-    assert told() == {("card", key): None for key in (keys[1], keys[2], new.pk)}
+    assert outbox() == {("card", key): None for key in (keys[1], keys[2], new.pk)}
     assert truth()["card", keys[0]] is not None
 
 
@@ -116,7 +116,7 @@ def test_progress_and_reviews_are_not_touched(tmp_path: Path, topic: Topic) -> N
     assert MemoCard.objects.get().pk == mine.pk
     assert list(CardProgress.objects.values()) == progress
     assert list(Review.objects.values()) == reviews
-    assert {key[0] for key in told()} == {"card"}
+    assert {key[0] for key in outbox()} == {"card"}
 
 
 def test_a_deleted_card_stays_deleted(tmp_path: Path, topic: Topic) -> None:
@@ -127,7 +127,7 @@ def test_a_deleted_card_stays_deleted(tmp_path: Path, topic: Topic) -> None:
     report = store(jsonl(tmp_path, card(1, back="another"), card(2)), topic="Topic", editor=SYSTEM)
     assert (report.deleted, report.changed, report.unchanged, report.new) == (1, 0, 1, 0)
     assert MemoCard.objects.get(pk=gone.pk).back == "Back 1"
-    assert told() == {}
+    assert outbox() == {}
 
 
 def test_what_a_file_does_not_speak_of_stays(tmp_path: Path, topic: Topic) -> None:
@@ -190,7 +190,7 @@ def test_topics_of_the_rows(tmp_path: Path, topic: Topic) -> None:
     report = store(rows, create_topics=True, editor=SYSTEM)
     assert report.new_topics == ["World::Asia"]
     assert [card.topic.name for card in MemoCard.objects.order_by("pk")] == ["Topic", "World::Asia", "World::Asia"]
-    assert ("topic", Topic.objects.get(name="World::Asia").pk) in told()
+    assert ("topic", Topic.objects.get(name="World::Asia").pk) in outbox()
     assert store(rows, editor=SYSTEM).unchanged == 3
     # The caller's topic goes before the rows' own.
     assert store(rows, topic="Topic", editor=SYSTEM).new == 2
@@ -226,7 +226,7 @@ def test_questions(tmp_path: Path, topic: Topic) -> None:
     assert (first.explanation, first.explanation_status, first.needs_review) == ("Because.", "ready", True)
     assert (second.explanation, second.explanation_status, second.source) == ("", "none", "")
     first.full_clean()
-    assert told() == {key: value for key, value in truth().items() if key[0] != "topic"}
+    assert outbox() == {key: value for key, value in truth().items() if key[0] != "topic"}
     question_services.approve(versions=versions_of(Question, [first.pk, second.pk]), editor=SYSTEM)
     question_services.update(
         key=second.pk, changes={"explanation": "A model said so.", "explanation_generator": "model"}, editor=SYSTEM
@@ -234,7 +234,7 @@ def test_questions(tmp_path: Path, topic: Topic) -> None:
     forget()
     report = store(jsonl(tmp_path, question(1), question(2), kind=RowKind.QUESTION), topic="Topic", editor=SYSTEM)
     assert report.unchanged == 2
-    assert told() == {}
+    assert outbox() == {}
     report = store(
         jsonl(tmp_path, question(2, explanation="Ours.", answer="A"), kind=RowKind.QUESTION),
         topic="Topic",
@@ -244,7 +244,7 @@ def test_questions(tmp_path: Path, topic: Topic) -> None:
     second.refresh_from_db()
     assert (second.explanation, second.explanation_generator, second.answer) == ("Ours.", "", 1)
     assert (second.needs_review, second.reviewed_at) == (True, None)
-    assert told() == {("question", second.pk): None, ("explanation", second.pk): None}
+    assert outbox() == {("question", second.pk): None, ("explanation", second.pk): None}
 
 
 def test_a_new_explanation_replaces_a_failed_one(tmp_path: Path, topic: Topic) -> None:
@@ -265,7 +265,7 @@ def test_preview_says_what_store_will_do_and_changes_nothing(tmp_path: Path, top
     rows = jsonl(tmp_path, card(5), card(1, back="better", tags=["x"]), card(2), card(4), card(2), card(6, back=""))
     seen = preview(rows, topic="Topic")
     assert list(MemoCard.objects.order_by("pk").values()) == before
-    assert told() == {}
+    assert outbox() == {}
     new, changed = seen.differences
     assert (new.place, new.external_id, new.before) == ("line 1", "c5", None)
     assert new.after == {"front": "Front 5", "back": "Back 5", "tags": None, "source": None}
@@ -317,7 +317,7 @@ def test_an_editor_in_flight_is_waited_for(tmp_path: Path, topic: Topic, in_thre
     assert importing.result().changed == 50
     assert set(MemoCard.objects.values_list("back", flat=True)) == {"imported"}
     assert all(tags == ["edited"] for tags in MemoCard.objects.values_list("tags", flat=True))
-    assert told() == {key: value for key, value in truth().items() if key[0] == "card"}
+    assert outbox() == {key: value for key, value in truth().items() if key[0] == "card"}
 
 
 def test_rows_are_counted_while_they_are_read(tmp_path: Path, topic: Topic) -> None:

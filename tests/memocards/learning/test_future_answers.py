@@ -16,7 +16,7 @@ from memocards.learning import rating
 from memocards.learning.rescheduling import reschedule_page
 from memocards.models import CardProgress, MemoCard, Review
 from tests.factories import MemoCardFactory, UserFactory
-from tests.memocards.outbox import forget, told, truth
+from tests.memocards.outbox import forget, outbox, truth
 
 pytestmark = pytest.mark.django_db(transaction=True)
 AHEAD = timedelta(days=400)
@@ -59,7 +59,7 @@ def test_what_the_client_said_is_restored_with_the_progress_that_follows(learner
     assert run("--bring-back") == f"{learner}: 3 answers brought back, 3 cards changed.\n"
     assert dict(Review.objects.values_list("pk", "reviewed_at")) == reviews
     assert list(CardProgress.objects.order_by("pk").values("last_reviewed_at", "due_at", "review_stage")) == progress
-    assert told() == {key: payload for key, payload in truth().items() if key[0] == "card_progress"}
+    assert outbox() == {key: payload for key, payload in truth().items() if key[0] == "card_progress"}
     assert run() == run("--bring-back") == "No answer is later than now.\n"
 
 
@@ -101,4 +101,4 @@ def test_nothing_else_is_touched(learner: User) -> None:
     forget()
     run("--bring-back")
     assert list(Review.objects.filter(learner=other).values()) == before
-    assert {key for _kind, key in told()} == {CardProgress.objects.get(learner=learner).pk}
+    assert {key for _kind, key in outbox()} == {CardProgress.objects.get(learner=learner).pk}

@@ -34,8 +34,8 @@ HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 
 
 def shown(learner: User, now: datetime = NOW, limit: int = 500) -> list[int]:
-    found = queue.todays_queue(study_settings.read_settings(learner.pk), now=now, limit=limit)
-    return [entry.card.pk for entry in found.cards]
+    today = queue.todays_queue(study_settings.read_settings(learner.pk), now=now, limit=limit)
+    return [entry.card.pk for entry in today.cards]
 
 
 def due(learner: User, ago: timedelta, outcome: str = "good", **card: Any) -> int:
@@ -318,8 +318,8 @@ def test_unseen_cards_of_one_topic(learner: User) -> None:
     topic = TopicFactory.create()
     new()
     card = new(topic=topic)
-    found = queue.unseen_cards(learner.pk, after_id=0, limit=9, topic_id=topic.pk)
-    assert [row.pk for row in found] == [card]
+    unseen = queue.unseen_cards(learner.pk, after_id=0, limit=9, topic_id=topic.pk)
+    assert [row.pk for row in unseen] == [card]
 
 
 # One card
@@ -402,8 +402,8 @@ def test_the_list_of_cards_can_be_narrowed_to_leeches(choice: str | None, lapses
     CardProgressFactory.create(card=MemoCard.objects.get(pk=by_lapses[8]))
     chosen = {} if choice is None else {"leech": [choice]}
     filtered = leeches.LeechFilter(None, chosen, MemoCard, None)  # type: ignore[arg-type]
-    found = filtered.queryset(None, MemoCard.objects.order_by("pk"))  # type: ignore[arg-type]
-    assert [card.pk for card in found] == [by_lapses[count] for count in lapses]
+    rows = filtered.queryset(None, MemoCard.objects.order_by("pk"))  # type: ignore[arg-type]
+    assert [card.pk for card in rows] == [by_lapses[count] for count in lapses]
 
 
 # Cost
@@ -474,12 +474,12 @@ def test_a_learner_pays_for_their_own_rows_and_for_nobody_elses(crowd: User) -> 
     """By the plans as they were carried out: which rows each of them touched."""
     mine = LearnerSettings(learner_id=crowd.pk, new_per_day=100)
     with CaptureQueriesContext(connection) as context:
-        found = queue.todays_queue(mine, now=NOW, limit=500)
-        assert {entry.state for entry in found.cards} == {StudyState.DUE, StudyState.NEW}
+        today = queue.todays_queue(mine, now=NOW, limit=500)
+        assert {entry.state for entry in today.cards} == {StudyState.DUE, StudyState.NEW}
         queue.unseen_cards(crowd.pk, after_id=0, limit=100)
-        queue.study_card(mine, found.cards[0].card.pk, now=NOW)
+        queue.study_card(mine, today.cards[0].card.pk, now=NOW)
         assert statistics.statistics_of(mine, now=NOW).streak > 10
-        list(progress.answers_by_card(crowd.pk, [entry.card.pk for entry in found.cards]))
+        list(progress.answers_by_card(crowd.pk, [entry.card.pk for entry in today.cards]))
     own = {"memocards_cardprogress": OWN_PROGRESS, "memocards_review": OWN_REVIEWS}
     looked_at = 0
     for query in context.captured_queries:

@@ -31,7 +31,7 @@ from tests.factories import (
     TopicFactory,
     UserFactory,
 )
-from tests.memocards.outbox import forget, owners, progress_payload, told, truth
+from tests.memocards.outbox import forget, outbox, owners, progress_payload, truth
 from tests.memocards.waiting import wait_until_somebody_waits
 
 AGAIN, HARD, GOOD, EASY = Outcome
@@ -72,7 +72,7 @@ def test_a_first_answer_makes_progress_and_publishes_it_to_its_learner_alone(
     assert (row.due_at is None) == (outcome is EASY)
     assert row.topic_id == card.topic_id
     key = ("card_progress", row.pk)
-    assert told() == {key: truth()[key]}
+    assert outbox() == {key: truth()[key]}
     assert owners() == {key: learner.pk}
     review = Review.objects.get()
     assert (review.stage_before, review.due_before) == (None, None)
@@ -105,11 +105,11 @@ def test_an_unknown_card_is_not_found(learner: User) -> None:
 def test_an_answer_and_what_it_publishes_come_and_go_together(learner: User, card: MemoCard) -> None:
     with transaction.atomic():
         rate(learner, card)
-        assert told() != {}
+        assert outbox() != {}
         transaction.set_rollback(True)
     assert not Review.objects.exists()
     assert not CardProgress.objects.exists()
-    assert told() == {}
+    assert outbox() == {}
 
 
 # The same review_id again
@@ -127,7 +127,7 @@ def test_the_same_answer_again_is_stored_once(learner: User, card: MemoCard) -> 
     assert (again.review.stage_after, again.review.due_after) == (first.review.stage_after, first.review.due_after)
     assert list(Review.objects.values()) == reviews
     assert progress_of(learner, card).updated_at == before.updated_at
-    assert told() == {}
+    assert outbox() == {}
 
 
 def test_client_now_is_no_part_of_the_body(learner: User, card: MemoCard) -> None:
@@ -242,7 +242,7 @@ def test_an_answer_given_offline_takes_its_place_among_the_others(learner: User,
     row = progress_of(learner, card)
     assert row.review_count == 4
     assert_is_the_fold(row)
-    assert told() == {("card_progress", row.pk): truth()["card_progress", row.pk]}
+    assert outbox() == {("card_progress", row.pk): truth()["card_progress", row.pk]}
 
 
 def test_what_was_answered_is_never_rewritten(learner: User, card: MemoCard) -> None:
@@ -302,7 +302,7 @@ def test_an_answer_given_before_the_card_was_taken_back_counts(
     rated = rate(learner, card, reviewed_at=timezone.now() - timedelta(hours=1))
     assert rated.card_state is state
     row = progress_of(learner, card)
-    assert told()["card_progress", row.pk] is not None
+    assert outbox()["card_progress", row.pk] is not None
     with pytest.raises(refusal):
         rate(learner, card)
     assert progress_of(learner, card).review_count == 1
@@ -325,7 +325,7 @@ def test_undoing_the_only_answer_makes_the_card_unseen_again(learner: User, card
     undone = rating.undo_review(learner_id=learner.pk, card_id=card.pk)
     assert undone.undone_at is not None
     assert not CardProgress.objects.exists()
-    assert told() == {("card_progress", row.pk): None}
+    assert outbox() == {("card_progress", row.pk): None}
     assert owners() == {("card_progress", row.pk): learner.pk}
     assert Review.objects.count() == 1
 
@@ -356,7 +356,7 @@ def test_an_answer_is_undone_by_its_id_and_undoing_it_twice_changes_nothing(lear
     forget()
     again = rating.undo_review(learner_id=learner.pk, card_id=card.pk, review_id=lapse.pk)
     assert again.undone_at == undone.undone_at
-    assert told() == {}
+    assert outbox() == {}
 
 
 def test_nobody_undoes_anothers_answer(learner: User, card: MemoCard) -> None:
@@ -410,7 +410,7 @@ def test_of_two_devices_that_rate_at_once_the_second_comes_early(
     assert other.result().review.stage_after == 1
     row = progress_of(learner, card)
     assert (row.review_stage, row.review_count) == (1, 3)
-    assert told() == {("card_progress", row.pk): truth()["card_progress", row.pk]}
+    assert outbox() == {("card_progress", row.pk): truth()["card_progress", row.pk]}
 
 
 def test_the_first_ever_answers_of_a_learner_may_come_at_once(learner: User, card: MemoCard, in_thread: Start) -> None:
@@ -486,7 +486,7 @@ def test_a_card_rated_while_it_is_moved_ends_up_under_the_new_topic(
     rated.result()
     row = progress_of(learner, card)
     assert (row.topic_id, row.review_count) == (topic.pk, 2)
-    assert told()["card_progress", row.pk] == truth()["card_progress", row.pk]
+    assert outbox()["card_progress", row.pk] == truth()["card_progress", row.pk]
 
 
 def test_learners_do_not_wait_for_each_other(learner: User, card: MemoCard, in_thread: Start) -> None:
@@ -553,7 +553,7 @@ def test_after_any_history_progress_is_the_fold_of_the_answers_and_is_published(
     forget()
     learner, card = UserFactory.create(), MemoCardFactory.create()
     LearnerSettingsFactory.create(learner=learner)
-    given: list[UUID] = []
+    review_ids: list[UUID] = []
     for step, *what in history:
         if step == "set":
             [(name, value)] = what
@@ -565,10 +565,10 @@ def test_after_any_history_progress_is_the_fold_of_the_answers_and_is_published(
         if step == "rate":
             outcome, quarters_of_an_hour = what
             moment = timezone.now() - timedelta(minutes=15 * quarters_of_an_hour)
-            given.append(rate(learner, card, outcome, reviewed_at=moment).review.pk)
+            review_ids.append(rate(learner, card, outcome, reviewed_at=moment).review.pk)
         else:
             [place] = what
-            key = None if place is None or not given else given[place % len(given)]
+            key = None if place is None or not review_ids else review_ids[place % len(review_ids)]
             counted = Review.objects.filter(learner=learner, undone_at=None)
             if not (counted if key is None else counted.filter(pk=key)).exists():
                 continue  # nothing to undo, so nothing is folded anew
@@ -582,6 +582,6 @@ def check_oracle(learner: User, card: MemoCard) -> None:
     assert bool(rows) == Review.objects.filter(learner=learner, card=card, undone_at=None).exists()
     for row in rows.values():
         assert_is_the_fold(row)
-    shown = {key: payload for key, payload in told().items() if payload is not None}
+    shown = {key: payload for key, payload in outbox().items() if payload is not None}
     assert shown == {("card_progress", key): progress_payload(row) for key, row in rows.items()}
     assert set(owners().values()) == {learner.pk}

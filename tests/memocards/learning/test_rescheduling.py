@@ -32,7 +32,7 @@ from tests.factories import (
     TopicFactory,
     UserFactory,
 )
-from tests.memocards.outbox import Key, Payload, forget, told, truth
+from tests.memocards.outbox import Key, Payload, forget, outbox, truth
 from tests.memocards.waiting import DEADLINE_SECONDS, wait_until_somebody_waits
 
 pytestmark = pytest.mark.django_db
@@ -97,7 +97,7 @@ def test_a_topic_of_another_scheduler_or_exam_is_folded_again_and_published(
     changed = {key for key in after if after[key] != before[key]}
     assert changed
     assert said == f"5 rows were outdated, {len(changed)} of them changed.\n"
-    assert told() == {
+    assert outbox() == {
         key: payload for key, payload in truth().items() if key[1] in changed and key[0] == "card_progress"
     }
     assert outdated() == {}
@@ -116,14 +116,14 @@ def test_a_learner_who_moves_is_folded_again_and_others_are_not(learner: User) -
         assert row.due_at != due_before
     for row in others:
         assert CardProgress.objects.get(pk=row.pk).updated_at == row.updated_at
-    assert {source_id for _kind, source_id in told()} == {row.pk for row in mine}
+    assert {source_id for _kind, source_id in outbox()} == {row.pk for row in mine}
 
 
 def test_what_comes_out_the_same_is_not_published_again(learner: User) -> None:
     studied(learner, TopicFactory.create(), cards=3)
     CardProgress.objects.update(fold_key="ladder/0 of another time")
     assert run() == "3 rows were outdated, 0 of them changed.\n"
-    assert told() == {}
+    assert outbox() == {}
     assert run() == "0 rows were outdated, 0 of them changed.\n"
 
 
@@ -237,7 +237,7 @@ def test_rescheduling_is_the_fold_under_the_settings_of_now(
             reschedule_page(learner_id=learner.pk, limit=2)
         for row in CardProgress.objects.all():
             assert progress.as_progress(row) == expected(row)
-        assert told() == progress_told()
+        assert outbox() == progress_told()
         transaction.set_rollback(True)
 
 

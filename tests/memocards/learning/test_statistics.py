@@ -38,11 +38,16 @@ def answer(learner: User, at: datetime, **fields: Any) -> Review:
 
 
 def test_a_learner_without_any_answer(learner: User) -> None:
-    found = of(learner)
-    assert (found.today.day, found.today.answered, found.today.new, found.today.correct) == (NOW.date(), 0, 0, 0)
-    assert (found.streak, found.heatmap, found.load_per_day) == (0, [], 0.0)
-    assert found.retention_all.share is None
-    assert [entry.count for entry in found.forecast] == [0] * 30
+    now_read = of(learner)
+    assert (
+        now_read.today.day,
+        now_read.today.answered,
+        now_read.today.new,
+        now_read.today.correct,
+    ) == (NOW.date(), 0, 0, 0)
+    assert (now_read.streak, now_read.heatmap, now_read.load_per_day) == (0, [], 0.0)
+    assert now_read.retention_all.share is None
+    assert [entry.count for entry in now_read.forecast] == [0] * 30
 
 
 def test_today_counts_answers_cards_begun_and_what_was_known(learner: User) -> None:
@@ -53,8 +58,8 @@ def test_today_counts_answers_cards_begun_and_what_was_known(learner: User) -> N
     answer(learner, NOW, card=begun, outcome="hard")
     answer(learner, NOW, undone_at=NOW)
     answer(UserFactory.create(), NOW)
-    found = of(learner).today
-    assert (found.answered, found.new, found.correct) == (3, 1, 2)
+    today = of(learner).today
+    assert (today.answered, today.new, today.correct) == (3, 1, 2)
 
 
 @pytest.mark.parametrize(
@@ -110,10 +115,10 @@ def test_a_day_begins_where_the_study_clock_says(learner: User, zone: str, rollo
     before, first = answer(learner, start - TICK), answer(learner, start)
     later = answer(learner, start + timedelta(hours=2))
     clock = StudyClock(zone, rollover)
-    found = of(learner, start + timedelta(hours=3), zone, rollover)
-    assert found.today.answered == 2
+    then_read = of(learner, start + timedelta(hours=3), zone, rollover)
+    assert then_read.today.answered == 2
     counted = Counter(clock.study_day(review.reviewed_at) for review in (before, first, later))
-    assert {entry.day: entry.count for entry in found.heatmap} == counted
+    assert {entry.day: entry.count for entry in then_read.heatmap} == counted
 
 
 def test_retention_counts_answers_to_cards_that_were_due(learner: User) -> None:
@@ -126,10 +131,10 @@ def test_retention_counts_answers_to_cards_that_were_due(learner: User) -> None:
     answer(learner, NOW, due_before=None, stage_before=5)  # a sentinel
     answer(learner, NOW)  # new
     answer(learner, NOW, **due, undone_at=NOW)
-    found = of(learner)
-    assert (found.retention_30_days.answered, found.retention_30_days.correct) == (3, 2)
-    assert (found.retention_all.answered, found.retention_all.correct) == (4, 3)
-    assert found.retention_all.share == 0.75
+    now_read = of(learner)
+    assert (now_read.retention_30_days.answered, now_read.retention_30_days.correct) == (3, 2)
+    assert (now_read.retention_all.answered, now_read.retention_all.correct) == (4, 3)
+    assert now_read.retention_all.share == 0.75
 
 
 def test_the_forecast_counts_live_cards_and_puts_what_is_overdue_on_today(learner: User) -> None:
@@ -140,10 +145,10 @@ def test_the_forecast_counts_live_cards_and_puts_what_is_overdue_on_today(learne
     CardProgressFactory.create(learner=learner, due_at=NOW, card__needs_review=True)
     CardProgressFactory.create(learner=learner, due_at=NOW, card__deleted_at=NOW)
     CardProgressFactory.create(due_at=NOW)
-    found = of(learner)
-    assert [entry.count for entry in found.forecast] == [3, 1, *[0] * 27, 1]
-    assert [entry.day for entry in found.forecast] == [NOW.date() + n * DAY for n in range(30)]
-    assert found.load_per_day == pytest.approx(5 / 30)
+    now_read = of(learner)
+    assert [entry.count for entry in now_read.forecast] == [3, 1, *[0] * 27, 1]
+    assert [entry.day for entry in now_read.forecast] == [NOW.date() + n * DAY for n in range(30)]
+    assert now_read.load_per_day == pytest.approx(5 / 30)
 
 
 # Counted twice
@@ -255,14 +260,14 @@ def test_statistics_are_what_counting_by_hand_gives(
             for number, (days, shift, live) in enumerate(due)
         ]
         CardProgress.objects.bulk_create(rows)
-        found = of(learner, now, zone, rollover)
+        computed = of(learner, now, zone, rollover)
         live = [row.due_at for row, (_days, _shift, is_live) in zip(rows, due, strict=True) if is_live]
-        check(found, [review for review in reviews if not review.undone_at], live, clock, now)
+        check(computed, [review for review in reviews if not review.undone_at], live, clock, now)
         transaction.set_rollback(True)
 
 
 def check(
-    found: Statistics, reviews: list[Review], due: list[datetime | None], clock: StudyClock, now: datetime
+    computed: Statistics, reviews: list[Review], due: list[datetime | None], clock: StudyClock, now: datetime
 ) -> None:
     today = clock.study_day(now)
     by_day: dict[date, list[Review]] = {}
@@ -274,13 +279,13 @@ def check(
     for review in reviews:
         day = clock.study_day(review.reviewed_at)
         first_day[review.card_id] = min(day, first_day.get(review.card_id, day))
-    assert found.today.day == today
-    assert found.today.answered == len(answered)
-    assert found.today.new == sum(day == today for day in first_day.values())
-    assert found.today.correct == sum(review.outcome != "again" for review in answered)
+    assert computed.today.day == today
+    assert computed.today.answered == len(answered)
+    assert computed.today.new == sum(day == today for day in first_day.values())
+    assert computed.today.correct == sum(review.outcome != "again" for review in answered)
 
     last_year = {day for day in by_day if 0 <= (today - day).days < 365}
-    assert [(entry.day, entry.count) for entry in found.heatmap] == [
+    assert [(entry.day, entry.count) for entry in computed.heatmap] == [
         (day, len(by_day[day])) for day in sorted(last_year)
     ]
 
@@ -288,9 +293,9 @@ def check(
     while day in by_day or clock.start_of(day) == clock.start_of(day + DAY):
         streak += day in by_day
         day -= DAY
-    assert found.streak == streak
+    assert computed.streak == streak
 
-    for retention, days in ((found.retention_30_days, 30), (found.retention_all, 10**6)):
+    for retention, days in ((computed.retention_30_days, 30), (computed.retention_all, 10**6)):
         counted = [
             review
             for review in reviews
@@ -303,9 +308,9 @@ def check(
 
     fall_due = Counter(max(clock.study_day(moment), today) for moment in due if moment is not None)
     expected = [fall_due[today + number * DAY] for number in range(30)]
-    assert [entry.count for entry in found.forecast] == expected
-    assert all(later.day - sooner.day == DAY for sooner, later in pairwise(found.forecast))
-    assert found.load_per_day == pytest.approx(sum(expected) / 30)
+    assert [entry.count for entry in computed.forecast] == expected
+    assert all(later.day - sooner.day == DAY for sooner, later in pairwise(computed.forecast))
+    assert computed.load_per_day == pytest.approx(sum(expected) / 30)
 
 
 def test_three_statements_however_much_was_answered(

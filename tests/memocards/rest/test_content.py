@@ -263,9 +263,9 @@ def test_the_token_of_a_learner_who_was_locked_out_opens_nothing(ids: dict[str, 
 
 
 def test_a_topic_from_birth_to_restoration(admin: Client) -> None:
-    made = send(admin, "POST", "/topics", {"name": "강 · Rivers", "position": 3, "exam_date": "2031-05-01"})
-    assert made.status_code == 201
-    topic = made.json()
+    response = send(admin, "POST", "/topics", {"name": "강 · Rivers", "position": 3, "exam_date": "2031-05-01"})
+    assert response.status_code == 201
+    topic = response.json()
     assert (topic["name"], topic["position"], topic["exam_date"]) == ("강 · Rivers", 3, "2031-05-01")
     assert topic["created_at"]
     path = f"/topics/{topic['id']}"
@@ -295,9 +295,9 @@ def test_a_question_and_its_explanation(admin: Client, ids: dict[str, int]) -> N
         "external_id": "q-1",
         "needs_review": True,
     }
-    made = send(admin, "POST", "/questions", body)
-    assert made.status_code == 201
-    question = made.json()
+    response = send(admin, "POST", "/questions", body)
+    assert response.status_code == 201
+    question = response.json()
     assert question == question | body
     path = f"/questions/{question['id']}"
     explained = send(admin, "PUT", f"{path}/explanation", {"body": "It rises at Taebaek."}).json()
@@ -326,13 +326,13 @@ def test_a_list_comes_in_pages_and_can_be_narrowed(admin: Client) -> None:
     topic, other = TopicFactory.create(), TopicFactory.create()
     waiting, *cards = [MemoCardFactory.create(topic=topic, needs_review=number == 0) for number in range(5)]
     MemoCardFactory.create(topic=other)
-    found: list[int] = []
+    keys: list[int] = []
     after: int | None = 0
     while after is not None:
         page = send(admin, "GET", f"/study-cards?topic_id={topic.pk}&limit=2&after_id={after}").json()
-        found += [row["id"] for row in page["items"]]
+        keys += [row["id"] for row in page["items"]]
         after = page["next_after_id"]
-    assert found == [row.pk for row in (waiting, *cards)]
+    assert keys == [row.pk for row in (waiting, *cards)]
     narrowed = send(admin, "GET", f"/study-cards?topic_id={topic.pk}&needs_review=true").json()
     assert [row["id"] for row in narrowed["items"]] == [waiting.pk]
 

@@ -31,7 +31,7 @@ from tests.factories import (
     TopicFactory,
     UserFactory,
 )
-from tests.memocards.outbox import told, truth
+from tests.memocards.outbox import outbox, truth
 from tests.memocards.waiting import wait_until_somebody_waits
 
 pytestmark = pytest.mark.django_db
@@ -350,13 +350,13 @@ def test_a_batch_is_stored_and_stored_once(card: MemoCard, learner: User) -> Non
     first = post(learner, *reviews)
     assert [result["status"] for result in first] == ["stored"] * 3
     assert all(result["problem"] is None for result in first)
-    before = list(Review.objects.values()), list(CardProgress.objects.values()), told()
+    before = list(Review.objects.values()), list(CardProgress.objects.values()), outbox()
     again = post(learner, *reviews)
     assert [result["status"] for result in again] == ["repeated"] * 3
     assert [result["result"] | {"repeated": False} for result in again] == [result["result"] for result in first]
-    assert (list(Review.objects.values()), list(CardProgress.objects.values()), told()) == before
+    assert (list(Review.objects.values()), list(CardProgress.objects.values()), outbox()) == before
     assert (
-        told()["card_progress", CardProgress.objects.get().pk]
+        outbox()["card_progress", CardProgress.objects.get().pk]
         == truth()["card_progress", CardProgress.objects.get().pk]
     )
 
@@ -536,7 +536,7 @@ def test_a_batch_leaves_what_its_answers_would_leave_one_by_one(
                 LearnerSettings.objects.update(desired_retention=0.8, time_zone="Asia/Seoul")
                 Topic.objects.update(scheduler="fsrs" if scheduler == "ladder" else "ladder")
         assert progress_of(at_once) == progress_of(one_by_one)
-        assert told() == {key: payload for key, payload in truth().items() if key[0] == "card_progress"}
+        assert outbox() == {key: payload for key, payload in truth().items() if key[0] == "card_progress"}
         for row in CardProgress.objects.filter(learner=at_once):
             assert progress.as_progress(row) == folded(row)
         transaction.set_rollback(True)

@@ -177,8 +177,8 @@ def rows(settings: Settings) -> dict[type[Model], Model]:
     with transaction.atomic():
         request_explanation(question_id=question.pk)
         history.log_event(MemoCard, [card.pk], history.APPROVED, editor=Editor(user.pk))
-    found = [model._default_manager.first() for model in (ExplanationJob, LogEntry, FeedState, Group)]
-    made = [
+    first_rows = [model._default_manager.first() for model in (ExplanationJob, LogEntry, FeedState, Group)]
+    new_rows = [
         question,
         card,
         question.topic,
@@ -194,7 +194,7 @@ def rows(settings: Settings) -> dict[type[Model], Model]:
         # Only what was revoked can be deleted.
         SubscriberFactory.create(revoked_at="2026-01-01T00:00:00Z"),
     ]
-    return {type(row): row for row in [*found, *made] if row is not None}
+    return {type(row): row for row in [*first_rows, *new_rows] if row is not None}
 
 
 def those_who_may(attempt: Callable[[Client], bool], clients: Mapping[str, Client]) -> str:
@@ -249,7 +249,7 @@ def test_each_group_may_call_what_it_is_for(clients: dict[str, Client], rows: di
         ReviewFactory.create(card=rows[MemoCard], learner_id=client.session["_auth_user_id"])
     known: list[Any] = [*STAFF_CALLS, *LEARNER_CALLS, *OTHER_CALLS]
     calls = {f"{call.method} {call.path.partition('?')[0]}": call for call in known if call.method != "GET"}
-    found = {}
+    permitted = {}
     for name, call in calls.items():
         as_staff = Call(call.method, call.path, None, call.body)
 
@@ -258,8 +258,8 @@ def test_each_group_may_call_what_it_is_for(clients: dict[str, Client], rows: di
             assert status < 300 or status == 403, (call, status)
             return bool(status != 403)
 
-        found[name] = those_who_may(attempt, clients)
-    assert found == CALLS
+        permitted[name] = those_who_may(attempt, clients)
+    assert permitted == CALLS
 
 
 # The back office
@@ -290,8 +290,8 @@ def test_every_page_of_the_back_office_has_a_line() -> None:
 
 
 def test_each_group_may_open_what_it_is_for(clients: dict[str, Client]) -> None:
-    found = {name: those_who_may(may_open("GET", reverse(f"admin:{name}")), clients) for name in SITE}
-    assert found == SITE
+    permitted = {name: those_who_may(may_open("GET", reverse(f"admin:{name}")), clients) for name in SITE}
+    assert permitted == SITE
     assert those_who_may(may_open("POST", reverse("admin:review")), clients) == "r"
 
 
@@ -299,20 +299,20 @@ def test_each_group_may_open_what_it_is_for(clients: dict[str, Client]) -> None:
 def test_each_group_may_do_with_a_model_what_it_is_for(
     model: type[Model], clients: dict[str, Client], rows: dict[type[Model], Model]
 ) -> None:
-    found, expected = {}, {}
+    permitted, expected = {}, {}
     for name in page_names(model):
         opens, sends = WHO[name](MODELS[model])
         keys = [] if name in {"changelist", "add", "import"} else [rows[model].pk]
         address = reverse(f"admin:{model._meta.app_label}_{model._meta.model_name}_{name}", args=keys)
         expected[f"open {name}"] = opens
-        found[f"open {name}"] = those_who_may(may_open("GET", address), clients)
+        permitted[f"open {name}"] = those_who_may(may_open("GET", address), clients)
         if sends is not None:
             expected[f"send {name}"] = sends
-            found[f"send {name}"] = those_who_may(may_open("POST", address), clients)
+            permitted[f"send {name}"] = those_who_may(may_open("POST", address), clients)
     for action, who in MODELS[model].actions.items():
         expected[action] = who
-        found[action] = those_who_may(may_start(model, action, rows[model]), clients)
-    assert found == expected
+        permitted[action] = those_who_may(may_start(model, action, rows[model]), clients)
+    assert permitted == expected
 
 
 @pytest.mark.parametrize("model", MODELS, ids=lambda model: model._meta.label)
