@@ -102,10 +102,12 @@ async def _request(content: Content) -> Any:
             f"The endpoint refused with status {response.status_code}{f': {said}' if said else '.'}",
             wait_seconds=_retry_after(response.headers),
         )
+    if "json" not in response.headers.get("Content-Type", "").lower():
+        raise NoAnswer(_NO_COMPLETION)
     try:
         return json.loads(body)
-    except (ValueError, RecursionError):
-        raise NoAnswer(_NO_COMPLETION) from None
+    except (ValueError, RecursionError) as error:
+        raise NoAnswer(f"The endpoint's answer could not be read ({type(error).__name__}).") from None
 
 
 async def _read(response: "httpx.Response") -> bytes:
