@@ -212,7 +212,7 @@ def test_tags_are_checked() -> None:
 
 
 @pytest.mark.parametrize(
-    ("action", "given", "statements"), [("move", "topic", 17), ("tag", "add", 12), ("unapprove", "", 12)]
+    ("action", "asked_with", "statements"), [("move", "topic", 17), ("tag", "add", 12), ("unapprove", "", 12)]
 )
 def test_an_action_costs_the_same_for_5_and_for_500_cards(
     admin_client: Client, action: str, asked_with: str, statements: int
