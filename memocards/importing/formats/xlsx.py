@@ -8,11 +8,8 @@ from collections.abc import Iterator
 from typing import Any, BinaryIO, Final
 from xml.etree.ElementTree import ParseError
 
-import openpyxl
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
-from openpyxl.utils.exceptions import InvalidFileException
-from openpyxl.worksheet._reader import WorkSheetParser
 
 from memocards.importing.formats.archives import DAMAGED, open_archive, require_harmless
 from memocards.importing.formats.columns import Header
@@ -26,8 +23,14 @@ from memocards.importing.rows import BadRow, RawItem
 _MOST_BYTES: Final = 256 * MEBIBYTE
 # openpyxl trusts the XML, so whatever it stumbles over is the file's fault.
 _STUMBLES: Final = (
-    *(ParseError, LookupError, ValueError, TypeError, AttributeError, ArithmeticError, RuntimeError, AssertionError),
-    InvalidFileException,
+    ParseError,
+    LookupError,
+    ValueError,
+    TypeError,
+    AttributeError,
+    ArithmeticError,
+    RuntimeError,
+    AssertionError,
 )
 _MOST_TEXTS: Final = 1_000_000
 _TEXT: Final = re.compile(rb"<(?:\w{1,20}:)?si[\s/>]")
@@ -61,6 +64,10 @@ def records(file: OpenFile) -> Iterator[RawItem]:
 
 def _rows(stream: BinaryIO, name: str) -> Iterator[tuple[int, list[tuple[int, Any]]]]:
     """The number of each row that is there, and of each of its cells the column and the value."""
+    # A tenth of a second, for which only whoever reads a workbook should wait: the table of formats is read at each start.
+    import openpyxl
+    from openpyxl.utils.exceptions import InvalidFileException
+
     with open_archive(stream, name) as archive:
         require_harmless(archive, archive.namelist(), name, most_bytes=_MOST_BYTES)
         _require_few_texts(archive, name)
@@ -84,7 +91,7 @@ def _rows(stream: BinaryIO, name: str) -> Iterator[tuple[int, list[tuple[int, An
                 yield number, [(cell["column"], cell["value"]) for cell in cells]
         finally:
             book.close()
-    except (*DAMAGED, *_STUMBLES) as error:
+    except (*DAMAGED, *_STUMBLES, InvalidFileException) as error:
         raise UnreadableFile(name, _("This is not a sound Excel workbook: %s.") % error) from error
     except OSError as error:
         if error.errno is not None:
@@ -110,6 +117,8 @@ def _require_few_texts(archive: zipfile.ZipFile, name: str) -> None:
 
 def _parsed(sheet: Any) -> Iterator[tuple[int, list[dict[str, Any]]]]:
     """By openpyxl's parser, for its sheets fill all gaps: the second row of a small file may be number a billion."""
+    from openpyxl.worksheet._reader import WorkSheetParser
+
     book = sheet.parent
     with sheet._get_source() as source:
         yield from WorkSheetParser(

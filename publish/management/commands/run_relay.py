@@ -38,6 +38,9 @@ class Command(BaseCommand):
         "second one forces the exit."
     )
 
+    # They are of the pages and the API, which the relay would have to load for them.
+    requires_system_checks = []
+
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("--once", action="store_true", help="drain the outbox and exit")
         parser.add_argument(
