@@ -29,7 +29,3 @@ class CallerThrottle(BaseThrottle):
     def wait(self) -> float:
         """Seconds until the next window."""
         return _WINDOW_SECONDS - time.time() % _WINDOW_SECONDS
-
-
-rating_throttle = CallerThrottle("rating", "RATINGS_PER_MINUTE")
-batch_throttle = CallerThrottle("batch", "RATING_BATCHES_PER_MINUTE")

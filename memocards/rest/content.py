@@ -21,6 +21,7 @@ from memocards.content.versions import changed_rows, with_versions
 from memocards.errors import DomainError, NotFound, PreconditionFailed
 from memocards.learning import rating
 from memocards.models import MemoCard, Question, Topic
+from memocards.rest.callers import learner_auth, learner_of, rating_throttle, require_permission, staff_auth
 from memocards.rest.content_schemas import (
     ApprovalIn,
     CardIn,
@@ -45,8 +46,6 @@ from memocards.rest.content_schemas import (
     UndoIn,
     UndoneOut,
 )
-from publish.authentication import learner_auth, learner_of, require_permission, staff_auth
-from publish.throttling import rating_throttle
 
 M = TypeVar("M", bound=Model)
 R = TypeVar("R", Question, MemoCard)

@@ -11,6 +11,7 @@ from kit.problems.rest import Problem, problems
 from memocards.errors import DomainError
 from memocards.learning import learners as study_settings
 from memocards.learning import queue, rating, statistics
+from memocards.rest.callers import batch_throttle, learner_auth, learner_of
 from memocards.rest.content import cards_router
 from memocards.rest.content_schemas import Id, RatedOut
 from memocards.rest.learning_schemas import (
@@ -27,8 +28,6 @@ from memocards.rest.learning_schemas import (
     UnseenQuery,
     card_text,
 )
-from publish.authentication import learner_auth, learner_of
-from publish.throttling import batch_throttle
 
 TAGS = ["learning"]
 

@@ -19,7 +19,7 @@ _HTML = {"content-type": "text/html"}
 
 
 @dataclass
-class Answer:
+class Response:
     status: int
     headers: dict[str, str]
     body: bytes
@@ -42,7 +42,7 @@ class EvilLine:
         self._random = random.Random(self.seed)
         self._lock = threading.Lock()
         # What the hub has answered, by path: to be told again.
-        self._kept: dict[str, list[Answer]] = {}
+        self._kept: dict[str, list[Response]] = {}
 
         class Handler(_Handler):
             line = self
@@ -59,7 +59,7 @@ class EvilLine:
         self._server.shutdown()
         self._server.server_close()
 
-    def harm(self, url: str, answer: Answer) -> Answer:
+    def harm(self, url: str, answer: Response) -> Response:
         """What is told instead of the hub's answer; about half of the time the answer itself."""
         parts = urlsplit(url)
         with self._lock:
@@ -74,41 +74,41 @@ class EvilLine:
             if "after=&" in parts.query and self._random.random() < 0.5:
                 # A scan begins: that is when it hurts most.
                 name = "a_short_last_page_told_again"
-            harmed: Answer = getattr(self, f"_{name}")(answer, before)
+            harmed: Response = getattr(self, f"_{name}")(answer, before)
             self.done[name] += 1
             return harmed
 
-    def _cut(self, answer: Answer, kept: list[Answer]) -> Answer:
-        return Answer(answer.status, answer.headers, answer.body, sent=len(answer.body) // 2)
+    def _cut(self, answer: Response, kept: list[Response]) -> Response:
+        return Response(answer.status, answer.headers, answer.body, sent=len(answer.body) // 2)
 
-    def _late(self, answer: Answer, kept: list[Answer]) -> Answer:
-        return Answer(answer.status, answer.headers, answer.body, seconds_late=self._random.random() * 2)
+    def _late(self, answer: Response, kept: list[Response]) -> Response:
+        return Response(answer.status, answer.headers, answer.body, seconds_late=self._random.random() * 2)
 
-    def _told_again(self, answer: Answer, kept: list[Answer]) -> Answer:
+    def _told_again(self, answer: Response, kept: list[Response]) -> Response:
         return self._random.choice(kept) if kept else answer
 
-    def _the_first_told_again(self, answer: Answer, kept: list[Answer]) -> Answer:
+    def _the_first_told_again(self, answer: Response, kept: list[Response]) -> Response:
         return kept[0] if kept else answer
 
-    def _a_short_last_page_told_again(self, answer: Answer, kept: list[Answer]) -> Answer:
+    def _a_short_last_page_told_again(self, answer: Response, kept: list[Response]) -> Response:
         """What ends a scan, and has the viewer sweep away whatever the scan did not bring."""
         ends = [old for old in kept if old.status == 200 and b'"has_more": false' in old.body]
         return min(ends, key=lambda old: len(old.body), default=answer)
 
-    def _a_refusal_told_again(self, answer: Answer, kept: list[Answer]) -> Answer:
+    def _a_refusal_told_again(self, answer: Response, kept: list[Response]) -> Response:
         refusals = [old for old in kept if old.status >= 400]
         return self._random.choice(refusals) if refusals else answer
 
-    def _shuffled(self, answer: Answer, kept: list[Answer]) -> Answer:
+    def _shuffled(self, answer: Response, kept: list[Response]) -> Response:
         return self._with_items(answer, lambda items: self._random.sample(items, len(items)))
 
-    def _doubled(self, answer: Answer, kept: list[Answer]) -> Answer:
+    def _doubled(self, answer: Response, kept: list[Response]) -> Response:
         return self._with_items(answer, lambda items: items + items)
 
-    def _said_twice(self, answer: Answer, kept: list[Answer]) -> Answer:
-        return Answer(answer.status, answer.headers, answer.body * 2)
+    def _said_twice(self, answer: Response, kept: list[Response]) -> Response:
+        return Response(answer.status, answer.headers, answer.body * 2)
 
-    def _mixed_with_another(self, answer: Answer, kept: list[Answer]) -> Answer:
+    def _mixed_with_another(self, answer: Response, kept: list[Response]) -> Response:
         """The items of one page under the name of another."""
         pages = [old for old in kept if old.status == 200 and b'"items"' in old.body]
         if not pages:
@@ -116,24 +116,24 @@ class EvilLine:
         others = json.loads(self._random.choice(pages).body)["items"]
         return self._with_items(answer, lambda items: others + items) if others else answer
 
-    def _not_gzip(self, answer: Answer, kept: list[Answer]) -> Answer:
-        return Answer(answer.status, {**answer.headers, "content-encoding": "gzip"}, answer.body)
+    def _not_gzip(self, answer: Response, kept: list[Response]) -> Response:
+        return Response(answer.status, {**answer.headers, "content-encoding": "gzip"}, answer.body)
 
-    def _half_a_gzip(self, answer: Answer, kept: list[Answer]) -> Answer:
+    def _half_a_gzip(self, answer: Response, kept: list[Response]) -> Response:
         packed = gzip.compress(answer.body)
-        return Answer(answer.status, {**answer.headers, "content-encoding": "gzip"}, packed[: len(packed) // 2])
+        return Response(answer.status, {**answer.headers, "content-encoding": "gzip"}, packed[: len(packed) // 2])
 
-    def _a_login_page(self, answer: Answer, kept: list[Answer]) -> Answer:
-        return Answer(200, _HTML, b"<html>Welcome to the hotel. Please log in.</html>")
+    def _a_login_page(self, answer: Response, kept: list[Response]) -> Response:
+        return Response(200, _HTML, b"<html>Welcome to the hotel. Please log in.</html>")
 
-    def _elsewhere(self, answer: Answer, kept: list[Answer]) -> Answer:
-        return Answer(self._random.choice([301, 302, 307, 308]), {"location": f"{self.url}/elsewhere"}, b"")
+    def _elsewhere(self, answer: Response, kept: list[Response]) -> Response:
+        return Response(self._random.choice([301, 302, 307, 308]), {"location": f"{self.url}/elsewhere"}, b"")
 
-    def _trouble(self, answer: Answer, kept: list[Answer]) -> Answer:
+    def _trouble(self, answer: Response, kept: list[Response]) -> Response:
         rest = self._random.choice(["1", "0", "-1", "soon", "Wed, 01 Jan 2020 00:00:00 GMT", ""])
-        return Answer(self._random.choice([429, 500, 502, 503, 504]), {"retry-after": rest}, b"x")
+        return Response(self._random.choice([429, 500, 502, 503, 504]), {"retry-after": rest}, b"x")
 
-    def _a_refusal_of_its_own(self, answer: Answer, kept: list[Answer]) -> Answer:
+    def _a_refusal_of_its_own(self, answer: Response, kept: list[Response]) -> Response:
         status, slug = self._random.choice(
             [(410, "cursor-expired"), (422, "malformed-cursor"), (403, "learner-erased"), (410, "card-deleted")]
         )
@@ -142,18 +142,18 @@ class EvilLine:
         problem |= {name: named.get(name) for name in ("hub", "subscriber", "learner_id", "after")}
         kind = self._random.choice([f"urn:studyhub:problem:{slug}", "about:blank"])
         headers = self._random.choice([_PROBLEM, _HTML]) if slug != "card-deleted" else _HTML
-        return Answer(status, dict(headers), json.dumps({**problem, "type": kind}).encode())
+        return Response(status, dict(headers), json.dumps({**problem, "type": kind}).encode())
 
-    def _an_empty_word(self, answer: Answer, kept: list[Answer]) -> Answer:
+    def _an_empty_word(self, answer: Response, kept: list[Response]) -> Response:
         body = self._random.choice([b"", b"{}", b"[]", b"null", b'{"items": [], "cursor": "x", "head": 1}'])
-        return Answer(200, {"content-type": "application/json"}, body)
+        return Response(200, {"content-type": "application/json"}, body)
 
-    def _with_items(self, answer: Answer, change: Any) -> Answer:
+    def _with_items(self, answer: Response, change: Any) -> Response:
         if answer.status != 200 or b'"items"' not in answer.body:
             return answer
         page = json.loads(answer.body)
         page["items"] = change(page["items"])
-        return Answer(answer.status, answer.headers, json.dumps(page).encode())
+        return Response(answer.status, answer.headers, json.dumps(page).encode())
 
 
 _HARMS = [
@@ -207,7 +207,7 @@ class _Handler(BaseHTTPRequestHandler):
         if answer.sent is not None:
             self.close_connection = True
 
-    def _ask_hub(self, body: bytes) -> Answer:
+    def _ask_hub(self, body: bytes) -> Response:
         hub = urlsplit(self.line.hub_url)
         connection = http.client.HTTPConnection(str(hub.hostname), hub.port, timeout=60)
         headers: Mapping[str, str] = {
@@ -219,9 +219,9 @@ class _Handler(BaseHTTPRequestHandler):
             kept = {"content-type": response.headers.get("content-type", "")}
             if rest := response.headers.get("retry-after"):
                 kept["retry-after"] = rest
-            return Answer(response.status, kept, response.read())
+            return Response(response.status, kept, response.read())
         except OSError:
-            return Answer(502, {}, b"")
+            return Response(502, {}, b"")
         finally:
             connection.close()
 

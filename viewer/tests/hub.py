@@ -56,7 +56,7 @@ def feed_item(kind: str, source_id: int, seq: int, *, deleted: bool = False, **c
 
 
 @dataclass
-class Answer:
+class Response:
     """An answer the hub gives instead of its own. `cut` ends the connection in the middle of the body; one that `drips`
     takes ten seconds, a byte at a time.
 
@@ -80,8 +80,8 @@ class FakeHub:
         self.seq = 0
         self.floor = 0
         self.items: dict[tuple[str, int], dict[str, Any]] = {}
-        self.instead_of_pages: deque[Answer] = deque()
-        self.instead_of_ratings: deque[Answer] = deque()
+        self.instead_of_pages: deque[Response] = deque()
+        self.instead_of_ratings: deque[Response] = deque()
         # Every rating request that came in, and the distinct reviews among them, in order of arrival.
         self.posted: list[dict[str, Any]] = []
         self.reviews: dict[str, dict[str, Any]] = {}
@@ -147,16 +147,16 @@ class FakeHub:
         self.items = {(item["kind"], item["id"]): {**item, "seq": seq} for seq, item in enumerate(live, start=1)}
         self.seq = len(live)
 
-    def page(self, after: str, limit: int) -> Answer:
+    def page(self, after: str, limit: int) -> Response:
         epoch, _, position = after.partition(".")
         if after and (epoch != self.epoch or int(position) > self.seq or int(position) < self.floor):
-            return Answer(410, {"type": problem_type("cursor-expired"), "detail": "Start over.", "resync": True})
+            return Response(410, {"type": problem_type("cursor-expired"), "detail": "Start over.", "resync": True})
         start = int(position or 0)
         items = sorted((item for item in self.items.values() if item["seq"] > start), key=lambda item: item["seq"])
         items, has_more = items[:limit], len(items) > limit
         end = items[-1]["seq"] if has_more else self.seq
         page = {"items": items, "cursor": f"{self.epoch}.{end}", "head": self.seq, "has_more": has_more}
-        return Answer(200, page | {"relay_silent_seconds": self.relay_silent_seconds})
+        return Response(200, page | {"relay_silent_seconds": self.relay_silent_seconds})
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -175,12 +175,12 @@ class _Handler(BaseHTTPRequestHandler):
         if not self._may_enter():
             return
         if parts.path != "/api/feed":
-            self._answer(Answer(404, {"detail": "There is nothing here."}))
+            self._answer(Response(404, {"detail": "There is nothing here."}))
             return
         self.named = {"after": query.get("after", ""), "request_id": query.get("request_id")}
         if query.get("limit") == "1":
             # Who the token is: not what the tests of pages are about.
-            erased = Answer(403, {"type": problem_type("learner-erased")})
+            erased = Response(403, {"type": problem_type("learner-erased")})
             self._answer(erased if self.hub.erased else self.hub.page("", 1))
             return
         self.hub.asked.append(query)
@@ -201,10 +201,10 @@ class _Handler(BaseHTTPRequestHandler):
         match = re.fullmatch(r"/api/study-cards/(\d+)/rate", self.path)
         if self.path == "/api/reviews":
             instead = self.hub.instead_of_ratings.popleft() if self.hub.instead_of_ratings else None
-            self._answer(instead or Answer(200, {"results": [self._stored(review) for review in body["reviews"]]}))
+            self._answer(instead or Response(200, {"results": [self._stored(review) for review in body["reviews"]]}))
             return
         if match is None:
-            self._answer(Answer(404, {"detail": "There is nothing here."}))
+            self._answer(Response(404, {"detail": "There is nothing here."}))
             return
         body["card_id"] = int(match[1])
         self.hub.posted.append(body)
@@ -212,7 +212,7 @@ class _Handler(BaseHTTPRequestHandler):
         instead = self.hub.instead_of_ratings.popleft() if self.hub.instead_of_ratings else None
         if instead is None or instead.cut:
             self.hub.reviews.setdefault(body["review_id"], body)
-        self._answer(instead or Answer(200, {}))
+        self._answer(instead or Response(200, {}))
 
     def _stored(self, review: dict[str, Any]) -> dict[str, Any]:
         refusal = self.hub.refused_reviews.get(review["review_id"])
@@ -226,10 +226,10 @@ class _Handler(BaseHTTPRequestHandler):
     def _may_enter(self) -> bool:
         if self.headers.get("Authorization") == f"Bearer {self.hub.token}":
             return True
-        self._answer(Answer(401, {"type": problem_type("unauthorized"), "detail": "This token is not known."}))
+        self._answer(Response(401, {"type": problem_type("unauthorized"), "detail": "This token is not known."}))
         return False
 
-    def _answer(self, answer: Answer) -> None:
+    def _answer(self, answer: Response) -> None:
         completed = answer.body
         content_type = "text/html" if isinstance(completed, bytes) else "application/json"
         if isinstance(completed, dict) and not answer.from_elsewhere:

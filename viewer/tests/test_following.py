@@ -10,7 +10,7 @@ from viewer.owner import confirm
 from viewer.state import current_state, record_failure
 from viewer.sync import apply_page, start_over, sync_once
 from viewer.tests.following import read_to_head
-from viewer.tests.hub import Answer, FakeHub, feed_item, problem_type
+from viewer.tests.hub import FakeHub, Response, feed_item, problem_type
 
 pytestmark = pytest.mark.django_db
 
@@ -114,7 +114,7 @@ def test_a_cursor_that_the_hub_cannot_go_on_from_starts_over(
 ) -> None:
     hub.publish("topic", 1)
     read_to_head(feed)
-    hub.instead_of_pages.append(Answer(status, {"type": problem_type(slug)}))
+    hub.instead_of_pages.append(Response(status, {"type": problem_type(slug)}))
     assert sync_once(feed).started_over
     read_to_head(feed)
     assert Topic.objects.count() == 1
@@ -123,30 +123,30 @@ def test_a_cursor_that_the_hub_cannot_go_on_from_starts_over(
 @pytest.mark.parametrize(
     "answer",
     [
-        Answer(410, b""),
-        Answer(410, {"resync": True}, from_elsewhere=True),
-        Answer(410, {"type": problem_type("card-deleted")}),
-        Answer(410, {"type": problem_type("cursor-expired"), "request_id": "of another request"}),
-        Answer(410, {"type": problem_type("cursor-expired"), "after": ""}),
-        Answer(410, {"type": problem_type("cursor-expired")}, {"Content-Type": "text/html"}),
-        Answer(422, b"<html>"),
-        Answer(422, {"type": problem_type("invalid")}),
-        Answer(422, {"type": problem_type("malformed-cursor"), "request_id": None}),
-        Answer(403, {"type": problem_type("learner-erased"), "request_id": "of another request"}),
-        Answer(403, {"type": problem_type("learner-erased"), "hub": None}),
-        Answer(403, {"type": problem_type("learner-erased")}, {"Content-Type": "application/json"}),
-        Answer(200, {"items": [], "cursor": "x", "head": 99, "has_more": False, "request_id": "of another request"}),
-        Answer(200, {"items": [], "cursor": "x", "head": 99, "has_more": False, "after": "of another page"}),
-        Answer(200, {"items": [], "cursor": "x", "head": 99, "has_more": False, "hub": "no hub"}),
-        Answer(200, {"items": [], "cursor": "x", "head": 0, "has_more": False}),
-        Answer(200, {"items": [feed_item("card", 2, 1)], "cursor": "x", "head": 99, "has_more": False}),
-        Answer(200, {"items": [feed_item("card", 2, 9)] * 2, "cursor": "x", "head": 99, "has_more": False}),
-        Answer(
+        Response(410, b""),
+        Response(410, {"resync": True}, from_elsewhere=True),
+        Response(410, {"type": problem_type("card-deleted")}),
+        Response(410, {"type": problem_type("cursor-expired"), "request_id": "of another request"}),
+        Response(410, {"type": problem_type("cursor-expired"), "after": ""}),
+        Response(410, {"type": problem_type("cursor-expired")}, {"Content-Type": "text/html"}),
+        Response(422, b"<html>"),
+        Response(422, {"type": problem_type("invalid")}),
+        Response(422, {"type": problem_type("malformed-cursor"), "request_id": None}),
+        Response(403, {"type": problem_type("learner-erased"), "request_id": "of another request"}),
+        Response(403, {"type": problem_type("learner-erased"), "hub": None}),
+        Response(403, {"type": problem_type("learner-erased")}, {"Content-Type": "application/json"}),
+        Response(200, {"items": [], "cursor": "x", "head": 99, "has_more": False, "request_id": "of another request"}),
+        Response(200, {"items": [], "cursor": "x", "head": 99, "has_more": False, "after": "of another page"}),
+        Response(200, {"items": [], "cursor": "x", "head": 99, "has_more": False, "hub": "no hub"}),
+        Response(200, {"items": [], "cursor": "x", "head": 0, "has_more": False}),
+        Response(200, {"items": [feed_item("card", 2, 1)], "cursor": "x", "head": 99, "has_more": False}),
+        Response(200, {"items": [feed_item("card", 2, 9)] * 2, "cursor": "x", "head": 99, "has_more": False}),
+        Response(
             200,
             {"items": [feed_item("card", 2, 9), feed_item("card", 3, 8)], "cursor": "x", "head": 99, "has_more": False},
         ),
-        Answer(200, {"items": [feed_item("card", 2, 100)], "cursor": "x", "head": 99, "has_more": False}),
-        Answer(
+        Response(200, {"items": [feed_item("card", 2, 100)], "cursor": "x", "head": 99, "has_more": False}),
+        Response(
             200,
             {
                 "items": [feed_item("card_progress", 2, 9, learner_id=8)],
@@ -158,7 +158,7 @@ def test_a_cursor_that_the_hub_cannot_go_on_from_starts_over(
     ],
 )
 def test_what_is_not_the_answer_to_this_very_request_changes_nothing(
-    hub: FakeHub, feed: FeedClient, answer: Answer
+    hub: FakeHub, feed: FeedClient, answer: Response
 ) -> None:
     hub.publish("card", 1)
     hub.publish("card_progress", 1)
@@ -178,7 +178,7 @@ def test_an_old_last_page_given_to_a_new_scan_sweeps_nothing(hub: FakeHub, feed:
     old_page = {**hub.page("", 1000).body, "items": [], "after": "", "request_id": asked["request_id"]}
     hub.new_epoch()
     assert sync_once(feed).started_over
-    hub.instead_of_pages.append(Answer(200, old_page))
+    hub.instead_of_pages.append(Response(200, old_page))
     with pytest.raises(HubAway, match="answers another request than ours"):
         sync_once(feed)
     assert Card.objects.count() == 1
@@ -215,7 +215,7 @@ def test_a_hub_that_is_too_old_to_name_the_request_is_named_as_such(hub: FakeHub
     expired = {"type": problem_type("cursor-expired"), "resync": True}
     for status, body in ((200, unnamed), (410, expired)):
         headers = {"Content-Type": "application/problem+json"} if status == 410 else {}
-        hub.instead_of_pages.append(Answer(status, body, headers, from_elsewhere=True))
+        hub.instead_of_pages.append(Response(status, body, headers, from_elsewhere=True))
         with pytest.raises(HubAway, match=r"older than this viewer.*Update the hub"):
             sync_once(feed)
     assert list(Topic.objects.values_list("pk", flat=True)) == [1]
@@ -224,27 +224,27 @@ def test_a_hub_that_is_too_old_to_name_the_request_is_named_as_such(hub: FakeHub
 @pytest.mark.parametrize(
     ("answer", "sentence"),
     [
-        (Answer(500, {"detail": "boom"}), "is in trouble: it answered 500"),
-        (Answer(502, b"<html>bad gateway</html>"), "is in trouble: it answered 502"),
-        (Answer(429, {}, {"Retry-After": "7"}), "asks for a pause"),
-        (Answer(404, {}), "is not a StudyHub feed"),
-        (Answer(200, b"<html>a router's login page</html>"), "is not a StudyHub feed"),
-        (Answer(200, []), "is not a StudyHub feed"),
-        (Answer(200, {"items": [{}], "cursor": "x", "head": 1, "has_more": False}), "is not a StudyHub feed"),
-        (Answer(200, {"items": [], "cursor": 5, "head": 1, "has_more": False}), "is not a StudyHub feed"),
-        (Answer(200, {"items": [], "cursor": "\ud800", "head": 1, "has_more": False}), "is not a StudyHub feed"),
-        (Answer(200, {"items": [], "cursor": "", "head": 9, "has_more": True}), "does not move on"),
-        (Answer(200, {"items": [], "cursor": "x"}, cut=True), "cannot be reached"),
-        (Answer(200, b"not gzip", {"Content-Encoding": "gzip"}), "is not a StudyHub feed"),
-        (Answer(301, {}, {"Location": "https://elsewhere/"}), "sends us on to https://elsewhere/"),
-        (Answer(410, {"type": problem_type("cursor-expired")}), "refuses to begin its feed"),
-        (Answer(410, {"type": problem_type("cursor-expired"), "request_id": "x"}), "another request than ours"),
-        (Answer(403, b"<html>Blocked.</html>"), "answered 403, which is not expected"),
-        (Answer(200, b"0" * 70_000_000), "is not a StudyHub feed"),
+        (Response(500, {"detail": "boom"}), "is in trouble: it answered 500"),
+        (Response(502, b"<html>bad gateway</html>"), "is in trouble: it answered 502"),
+        (Response(429, {}, {"Retry-After": "7"}), "asks for a pause"),
+        (Response(404, {}), "is not a StudyHub feed"),
+        (Response(200, b"<html>a router's login page</html>"), "is not a StudyHub feed"),
+        (Response(200, []), "is not a StudyHub feed"),
+        (Response(200, {"items": [{}], "cursor": "x", "head": 1, "has_more": False}), "is not a StudyHub feed"),
+        (Response(200, {"items": [], "cursor": 5, "head": 1, "has_more": False}), "is not a StudyHub feed"),
+        (Response(200, {"items": [], "cursor": "\ud800", "head": 1, "has_more": False}), "is not a StudyHub feed"),
+        (Response(200, {"items": [], "cursor": "", "head": 9, "has_more": True}), "does not move on"),
+        (Response(200, {"items": [], "cursor": "x"}, cut=True), "cannot be reached"),
+        (Response(200, b"not gzip", {"Content-Encoding": "gzip"}), "is not a StudyHub feed"),
+        (Response(301, {}, {"Location": "https://elsewhere/"}), "sends us on to https://elsewhere/"),
+        (Response(410, {"type": problem_type("cursor-expired")}), "refuses to begin its feed"),
+        (Response(410, {"type": problem_type("cursor-expired"), "request_id": "x"}), "another request than ours"),
+        (Response(403, b"<html>Blocked.</html>"), "answered 403, which is not expected"),
+        (Response(200, b"0" * 70_000_000), "is not a StudyHub feed"),
     ],
 )
 def test_a_hub_in_trouble_changes_nothing_and_is_named(
-    hub: FakeHub, feed: FeedClient, answer: Answer, sentence: str
+    hub: FakeHub, feed: FeedClient, answer: Response, sentence: str
 ) -> None:
     sync_once(feed)
     start_over(current_state())
@@ -260,7 +260,7 @@ def test_a_hub_in_trouble_changes_nothing_and_is_named(
 
 def test_the_pause_that_the_hub_asks_for_is_kept_in_mind(hub: FakeHub, feed: FeedClient) -> None:
     read_to_head(feed)
-    hub.instead_of_pages.append(Answer(503, {}, {"Retry-After": "30"}))
+    hub.instead_of_pages.append(Response(503, {}, {"Retry-After": "30"}))
     with pytest.raises(HubAway) as raised:
         sync_once(feed)
     assert raised.value.retry_after == 30
@@ -274,7 +274,7 @@ def test_the_pause_that_the_hub_asks_for_is_kept_in_mind(hub: FakeHub, feed: Fee
 @pytest.mark.parametrize("status", [401, 403])
 def test_a_refused_token_is_told_apart_from_a_hub_that_is_away(hub: FakeHub, feed: FeedClient, status: int) -> None:
     read_to_head(feed)
-    hub.instead_of_pages.append(Answer(status, {"detail": "This token was revoked."}))
+    hub.instead_of_pages.append(Response(status, {"detail": "This token was revoked."}))
     with pytest.raises(TokenRefused, match=r"This token was revoked\.") as raised:
         sync_once(feed)
     record_failure(raised.value)

@@ -19,7 +19,7 @@ from viewer.ratings import Recorded, dismiss, record_rating, send_again, send_wa
 from viewer.state import record_failure
 from viewer.sync import sync_once
 from viewer.tests.following import read_to_head
-from viewer.tests.hub import Answer, FakeHub, problem_type
+from viewer.tests.hub import FakeHub, Response, problem_type
 
 pytestmark = pytest.mark.django_db
 
@@ -273,8 +273,8 @@ def test_a_viewer_that_runs_on_with_the_former_token_neither_applies_nor_sends(
     assert everything() == before
 
 
-def erased_answer(**changes: Any) -> Answer:
-    return Answer(403, {"type": problem_type("learner-erased"), **changes})
+def erased_answer(**changes: Any) -> Response:
+    return Response(403, {"type": problem_type("learner-erased"), **changes})
 
 
 def test_the_viewer_of_an_erased_learner_forgets_that_learner(

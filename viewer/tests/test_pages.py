@@ -13,7 +13,7 @@ from viewer.feed_client import FeedClient
 from viewer.models import Rating, SyncState
 from viewer.state import current_state
 from viewer.tests.following import read_to_head
-from viewer.tests.hub import Answer, FakeHub
+from viewer.tests.hub import FakeHub, Response
 
 pytestmark = pytest.mark.django_db
 
@@ -159,7 +159,7 @@ def test_rating_goes_on_while_the_hub_is_away_and_says_so(client: Client, librar
 
 
 def test_a_refused_rating_is_shown_and_can_be_dismissed(client: Client, library: FakeHub) -> None:
-    library.instead_of_ratings.append(Answer(409, {"detail": "This card waits for review."}))
+    library.instead_of_ratings.append(Response(409, {"detail": "This card waits for review."}))
     answer = client.post("/rate/", {**fields(client.get("/study/due/")), "outcome": "good"}, follow=True)
     assert "The hub refused this rating. This card waits for review." in text(answer)
     assert fields(answer)["card_id"] == "1", "the card is due as before"
@@ -171,7 +171,7 @@ def test_a_refused_rating_is_shown_and_can_be_dismissed(client: Client, library:
 
 
 def test_a_refused_rating_can_be_sent_again(client: Client, library: FakeHub) -> None:
-    library.instead_of_ratings.append(Answer(409, {"detail": "This card waits for review."}))
+    library.instead_of_ratings.append(Response(409, {"detail": "This card waits for review."}))
     client.post("/rate/", {**fields(client.get("/study/due/")), "outcome": "good"})
     answer = client.post(f"/ratings/{Rating.objects.get().pk}/send-again/", follow=True)
     assert "Rated: Good." in text(answer)

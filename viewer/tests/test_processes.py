@@ -14,7 +14,7 @@ from uuid import UUID
 import httpx
 import pytest
 
-from viewer.tests.hub import TOKEN, Answer, FakeHub
+from viewer.tests.hub import TOKEN, FakeHub, Response
 from viewer.tests.installation import Installation, free_port, wait_until
 
 
@@ -309,7 +309,7 @@ def test_sync_with_another_token_ends_with_a_sentence(
 
 
 def test_a_database_is_given_to_another_token_on_purpose_only(filled: Installation, far_hub: FakeHub) -> None:
-    far_hub.instead_of_ratings.extend([Answer(503, {})])
+    far_hub.instead_of_ratings.extend([Response(503, {})])
     filled.run("sync", "--once")
     far_hub.identity = {**far_hub.identity, "subscriber": 4, "learner_id": 8}
     far_hub.token = "another-token"

@@ -25,7 +25,7 @@ from viewer.ratings import (
 from viewer.state import current_state
 from viewer.sync import sync_once
 from viewer.tests.following import read_to_head
-from viewer.tests.hub import Answer, FakeHub, problem_type
+from viewer.tests.hub import FakeHub, Response, problem_type
 
 pytestmark = pytest.mark.django_db
 
@@ -89,7 +89,7 @@ def test_ratings_wait_while_the_hub_is_away_and_then_arrive_once_in_order(hub: F
 
 def test_an_answer_that_was_lost_is_asked_for_again_under_the_same_review_id(hub: FakeHub, feed: FeedClient) -> None:
     review_id = rate(1)
-    hub.instead_of_ratings.append(Answer(200, {"review_id": str(review_id)}, cut=True))
+    hub.instead_of_ratings.append(Response(200, {"review_id": str(review_id)}, cut=True))
     with pytest.raises(HubAway):
         send_waiting(feed)
     assert state_of(review_id) == "waiting"
@@ -103,7 +103,7 @@ def test_an_answer_that_was_lost_is_asked_for_again_under_the_same_review_id(hub
 @pytest.mark.parametrize("status", [403, 404, 409, 410, 413, 422])
 def test_what_the_hub_will_never_take_is_refused_with_its_sentence(hub: FakeHub, feed: FeedClient, status: int) -> None:
     review_id, later = rate(1, minutes_ago=2), rate(2)
-    hub.instead_of_ratings.append(Answer(status, {"title": "Conflict", "detail": "This card waits for review."}))
+    hub.instead_of_ratings.append(Response(status, {"title": "Conflict", "detail": "This card waits for review."}))
     sent = send_waiting(feed)
     assert (sent.refused, sent.accepted) == (1, 1)
     rating = Rating.objects.get(pk=review_id)
@@ -115,7 +115,7 @@ def test_what_the_hub_will_never_take_is_refused_with_its_sentence(hub: FakeHub,
 @pytest.mark.parametrize("status", [408, 429, 500, 502, 503])
 def test_what_may_pass_later_goes_on_waiting(hub: FakeHub, feed: FeedClient, status: int) -> None:
     review_id = rate(1)
-    hub.instead_of_ratings.append(Answer(status, {"detail": "Not now."}))
+    hub.instead_of_ratings.append(Response(status, {"detail": "Not now."}))
     with pytest.raises(HubAway):
         send_waiting(feed)
     assert state_of(review_id) == "waiting"
@@ -126,7 +126,7 @@ def test_what_may_pass_later_goes_on_waiting(hub: FakeHub, feed: FeedClient, sta
 def test_a_refused_token_refuses_no_rating(hub: FakeHub, feed: FeedClient, slug: str) -> None:
     review_id = rate(1)
     status = 401 if slug == "unauthorized" else 403
-    hub.instead_of_ratings.append(Answer(status, {"type": problem_type(slug)}))
+    hub.instead_of_ratings.append(Response(status, {"type": problem_type(slug)}))
     with pytest.raises(TokenRefused):
         send_waiting(feed)
     assert state_of(review_id) == "waiting"
@@ -135,25 +135,25 @@ def test_a_refused_token_refuses_no_rating(hub: FakeHub, feed: FeedClient, slug:
 @pytest.mark.parametrize(
     "answer",
     [
-        Answer(200, b"<html>Welcome to the hotel's network. Please log in.</html>"),
-        Answer(200, {"status": "ok"}, from_elsewhere=True),
-        Answer(200, {"review_id": str(uuid4())}),
-        Answer(302, {}, {"Location": "https://hotel.example/login"}),
-        Answer(403, b"<html>Blocked by the company's policy.</html>"),
-        Answer(410, {"type": problem_type("card-deleted"), "review_id": str(uuid4())}),
-        Answer(
+        Response(200, b"<html>Welcome to the hotel's network. Please log in.</html>"),
+        Response(200, {"status": "ok"}, from_elsewhere=True),
+        Response(200, {"review_id": str(uuid4())}),
+        Response(302, {}, {"Location": "https://hotel.example/login"}),
+        Response(403, b"<html>Blocked by the company's policy.</html>"),
+        Response(410, {"type": problem_type("card-deleted"), "review_id": str(uuid4())}),
+        Response(
             410,
             {"type": problem_type("card-deleted")},
             {"Content-Type": "application/problem+json"},
             from_elsewhere=True,
         ),
-        Answer(404, {"detail": "no such page"}, from_elsewhere=True),
-        Answer(410, b""),
-        Answer(422, {"detail": "x"}, from_elsewhere=True),
-        Answer(200, b"not gzip", {"Content-Encoding": "gzip"}),
+        Response(404, {"detail": "no such page"}, from_elsewhere=True),
+        Response(410, b""),
+        Response(422, {"detail": "x"}, from_elsewhere=True),
+        Response(200, b"not gzip", {"Content-Encoding": "gzip"}),
     ],
 )
-def test_only_the_hub_itself_accepts_or_refuses_a_rating(hub: FakeHub, feed: FeedClient, answer: Answer) -> None:
+def test_only_the_hub_itself_accepts_or_refuses_a_rating(hub: FakeHub, feed: FeedClient, answer: Response) -> None:
     review_id = rate(1)
     hub.instead_of_ratings.append(answer)
     with pytest.raises(HubAway):
@@ -183,7 +183,7 @@ def test_a_rest_is_five_minutes_at_the_most(
 ) -> None:
     rate(1)
     for instead in (hub.instead_of_ratings, hub.instead_of_pages):
-        instead.append(Answer(503, {}, {"Retry-After": asked_for}))
+        instead.append(Response(503, {}, {"Retry-After": asked_for}))
     with pytest.raises(HubAway) as raised:
         sync_once(feed)
     assert raised.value.retry_after == seconds
@@ -199,7 +199,7 @@ def test_a_rest_is_five_minutes_at_the_most(
 
 def test_a_hub_that_drips_keeps_nobody_waiting(hub: FakeHub) -> None:
     review_id = rate(1)
-    hub.instead_of_ratings.append(Answer(200, {}, drips=True))
+    hub.instead_of_ratings.append(Response(200, {}, drips=True))
     began = time.monotonic()
     try_at_once(seconds=0.5)
     assert time.monotonic() - began < 5
@@ -222,7 +222,7 @@ def test_what_the_hub_accepted_is_kept_for_90_days_and_not_longer(hub: FakeHub, 
 
 def test_a_hub_that_tells_another_history_is_offered_again_what_it_had_accepted(hub: FakeHub, feed: FeedClient) -> None:
     accepted, refused, gone = rate(1, minutes_ago=3), rate(2, minutes_ago=2), rate(3)
-    hub.instead_of_ratings.extend([Answer(200, {}), Answer(409, {"detail": "It waits for review."})])
+    hub.instead_of_ratings.extend([Response(200, {}), Response(409, {"detail": "It waits for review."})])
     send_waiting(feed)
     hub.publish("topic", 1)
     read_to_head(feed)
@@ -260,7 +260,7 @@ def test_only_the_hub_itself_takes_what_is_offered_again(hub: FakeHub, feed: Fee
     review_id = rate(1)
     send_waiting(feed)
     Rating.objects.update(offer_again=True)
-    hub.instead_of_ratings.append(Answer(200, body, from_elsewhere=True))
+    hub.instead_of_ratings.append(Response(200, body, from_elsewhere=True))
     with pytest.raises(HubAway):
         send_accepted_again(feed)
     assert Rating.objects.get(pk=review_id).offer_again
@@ -269,10 +269,10 @@ def test_only_the_hub_itself_takes_what_is_offered_again(hub: FakeHub, feed: Fee
 
 def test_a_rating_the_hub_cannot_digest_does_not_keep_the_others_waiting(hub: FakeHub, feed: FeedClient) -> None:
     poison, other = rate(1, minutes_ago=9), rate(2)
-    hub.instead_of_ratings.append(Answer(500, {}))
+    hub.instead_of_ratings.append(Response(500, {}))
     with pytest.raises(HubAway):
         send_waiting(feed)
-    hub.instead_of_ratings.extend([Answer(200, {}), Answer(500, {})])
+    hub.instead_of_ratings.extend([Response(200, {}), Response(500, {})])
     with pytest.raises(HubAway):
         send_waiting(feed)
     assert (state_of(other), state_of(poison)) == ("accepted", "waiting")
@@ -292,7 +292,7 @@ def test_trying_at_once_never_fails_and_leaves_a_note(hub: FakeHub) -> None:
 
 def test_a_hub_that_asked_for_a_pause_is_not_tried_at_once(hub: FakeHub) -> None:
     first = rate(1)
-    hub.instead_of_ratings.append(Answer(503, {}, {"Retry-After": "60"}))
+    hub.instead_of_ratings.append(Response(503, {}, {"Retry-After": "60"}))
     try_at_once(seconds=1)
     second = rate(2)
     try_at_once(seconds=1)
@@ -302,7 +302,7 @@ def test_a_hub_that_asked_for_a_pause_is_not_tried_at_once(hub: FakeHub) -> None
 
 def test_a_refused_rating_may_be_sent_again_or_dismissed(hub: FakeHub, feed: FeedClient) -> None:
     again, never = rate(1, minutes_ago=2), rate(2)
-    hub.instead_of_ratings.extend([Answer(409, {"detail": "Not yet."}), Answer(410, {"detail": "Gone."})])
+    hub.instead_of_ratings.extend([Response(409, {"detail": "Not yet."}), Response(410, {"detail": "Gone."})])
     send_waiting(feed)
     assert send_again(again)
     assert state_of(again) == "waiting"
@@ -313,7 +313,7 @@ def test_a_refused_rating_may_be_sent_again_or_dismissed(hub: FakeHub, feed: Fee
 
 def test_a_refused_rating_is_not_sent_again_behind_a_newer_one_of_its_card(hub: FakeHub, feed: FeedClient) -> None:
     refused = rate(1, minutes_ago=2)
-    hub.instead_of_ratings.append(Answer(409, {"detail": "Not yet."}))
+    hub.instead_of_ratings.append(Response(409, {"detail": "Not yet."}))
     send_waiting(feed)
     rate(1)
     assert not send_again(refused)

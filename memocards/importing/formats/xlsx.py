@@ -64,7 +64,7 @@ def records(file: OpenFile) -> Iterator[RawItem]:
 
 def _rows(stream: BinaryIO, name: str) -> Iterator[tuple[int, list[tuple[int, Any]]]]:
     """The number of each row that is there, and of each of its cells the column and the value."""
-    # A tenth of a second, for which only whoever reads a workbook should wait: the table of formats is read at each start.
+    # A tenth of a second, for which only whoever reads a workbook should wait: every start reads the table of formats.
     import openpyxl
     from openpyxl.utils.exceptions import InvalidFileException
 
