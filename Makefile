@@ -8,6 +8,8 @@ BIN := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 export PIP_ROOT_USER_ACTION = ignore
 export PORT VIEWER_PORT
+# Hub, relay, viewer and hundreds of processes of the tests start from here: each would compile StudyHub anew.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help run test test-long lint format setup browser openapi messages licences soak clean
 MINUTES ?= 10
@@ -35,12 +37,12 @@ help:
 run: $(VENV)/.run-ready
 	@$(BIN)/python -m studyhub.launch
 
-# Many tests wait for a process or a clock. So more of them run than there are cores, and the checks beside them; what the
+# Some tests wait for a process or a clock. So more of them run than there are cores, and the checks beside them; what the
 # checks have to say comes last.
 test: $(VENV)/.dev-ready browser
 	@echo "Checking, and testing the hub …"
 	@$(MAKE) --no-print-directory lint >$(VENV)/lint.log 2>&1 & checks=$$!; passed=true; \
-	$(BIN)/pytest -n 4 --dist worksteal || passed=false; \
+	$(BIN)/pytest -n 3 --dist worksteal || passed=false; \
 	echo "Testing the viewer …"; \
 	$(BIN)/pytest -n 3 -c viewer/pytest.ini --rootdir=. || passed=false; \
 	wait $$checks || passed=false; \

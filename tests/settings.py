@@ -26,6 +26,8 @@ if _database := os.environ.get("STUDYHUB_TEST_DATABASE"):
 else:
     # A test that imports the application of the web must not bound the waits of all that follow.
     LOCK_TIMEOUT_SECONDS = STATEMENT_TIMEOUT_SECONDS = 0
+    # Each client of a test would look through all static files first: they are looked up when asked for.
+    WHITENOISE_AUTOREFRESH = True
 
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 ALLOWED_HOSTS = ["testserver", "localhost", "127.0.0.1"]

@@ -115,7 +115,7 @@ def something_of_everything() -> User:
     return admin
 
 
-@pytest.mark.parametrize("width", [390, 1280])
+@pytest.mark.parametrize("width", [390, pytest.param(1280, marks=pytest.mark.slow)])
 def test_no_list_scrolls_sideways(sit_down: Sitter, something_of_everything: User, width: int) -> None:
     page = sit_down(something_of_everything, viewport={"width": width, "height": 900})
     for name in LISTS:

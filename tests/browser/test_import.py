@@ -27,7 +27,7 @@ def _data_dir(settings: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     settings.DATA_DIR = tmp_path / "data"
 
 
-@pytest.mark.parametrize(("width", "scheme"), [(390, "dark"), (1280, "light")])
+@pytest.mark.parametrize(("width", "scheme"), [(390, "dark"), pytest.param(1280, "light", marks=pytest.mark.slow)])
 def test_a_file_is_chosen_looked_at_and_imported(sit_down: Sitter, tmp_path: Path, width: int, scheme: Any) -> None:
     topic = TopicFactory.create(name="수도")
     MemoCardFactory.create(topic=topic, external_id="c1", front="Front 1", back="Rear 1", needs_review=True)
@@ -68,7 +68,10 @@ def test_a_refused_file_leaves_the_choices_standing(sit_down: Sitter, tmp_path: 
     expect(page.get_by_label("Texts are HTML")).to_be_checked()
 
 
-@pytest.mark.parametrize(("width", "scheme", "script"), [(390, "dark", False), (1280, "light", True)])
+@pytest.mark.parametrize(
+    ("width", "scheme", "script"),
+    [pytest.param(390, "dark", False, marks=pytest.mark.slow), (1280, "light", True)],
+)
 def test_an_import_goes_on_while_one_looks_elsewhere(
     sit_down: Sitter, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, width: int, scheme: Any, script: bool
 ) -> None:

@@ -211,6 +211,7 @@ def publish_as_newer(kind: str, ids: list[int]) -> None:
     relay_batch()
 
 
+@pytest.mark.slow
 def test_a_newer_hub_and_back_shows_nothing_twice_and_loses_nothing(
     hub: Installation, viewers: Viewers, learners: list[User], keys: list[int]
 ) -> None:
@@ -258,6 +259,7 @@ def test_a_newer_hub_and_back_shows_nothing_twice_and_loses_nothing(
     assert kept() == set()
 
 
+@pytest.mark.slow
 def test_a_card_whose_result_cannot_be_read_is_not_offered_twice(
     hub: Installation, viewers: Viewers, learners: list[User], keys: list[int]
 ) -> None:

@@ -301,6 +301,7 @@ def test_processes_that_start_at_once_share_one_server(empty: Place) -> None:
     assert sorted(empty.processes()) == sorted([empty.keeper, empty.postmaster])
 
 
+@pytest.mark.slow
 def test_threads_that_connect_at_once_share_one_server(place: Place) -> None:
     code = """
 from concurrent.futures import ThreadPoolExecutor
@@ -386,6 +387,7 @@ def test_an_app_that_comes_while_it_stops_gets_a_new_one(place: Place) -> None:
         os.truncate(place.layout.log, 0)
 
 
+@pytest.mark.slow
 def test_a_forked_child_keeps_it_after_its_parent_has_left(place: Place) -> None:
     app = place.app()
     app.sql("SELECT 1")
@@ -419,6 +421,7 @@ def test_whoever_reads_the_output_of_an_app_does_not_wait_for_the_server(place: 
     assert not place.processes()
 
 
+@pytest.mark.slow
 def test_two_directories_have_two_servers(place: Place, copy: Place) -> None:
     here, there = place.app(), copy.app()
     there.sql("UPDATE kept SET number = 2")
@@ -519,6 +522,7 @@ def test_a_pid_file_whose_pid_is_now_another_process_is_ignored(place: Place) ->
 # ── where and who ─────────────────────────────────────────────────────────────────────────────────
 
 
+@pytest.mark.slow
 def test_any_path_will_do(parent: Path) -> None:
     name = '공부 방, "it\'s" $HOME `id` %s'
     place = Place(parent / name / ("x" * (120 - len(os.fsencode(parent / name)))) / "postgres")
@@ -555,6 +559,7 @@ def test_a_socket_directory_that_others_can_open_is_refused(parent: Path) -> Non
         directory.unlink() if directory.is_symlink() else directory.rmdir()
 
 
+@pytest.mark.slow
 def test_the_programs_may_be_where_a_shell_would_stumble_and_only_root_can_go(parent: Path) -> None:
     home = parent / 'home $HOME "q" `id`'
     home.mkdir(mode=0o700)
@@ -593,6 +598,7 @@ def test_an_empty_environment_will_do(place: Place) -> None:
     assert place.app(env={}).sql("SELECT number FROM kept") == 1
 
 
+@pytest.mark.slow
 def test_an_odd_environment_changes_nothing(empty: Place) -> None:
     odd = {
         "LC_ALL": "xx_YY.UTF-9",
@@ -619,6 +625,7 @@ class TestOtherUsers:
     READ_PYTHON = ("--inh-caps=+dac_read_search", "--ambient-caps=+dac_read_search")
     NOBODY = ("setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups", *READ_PYTHON)
 
+    @pytest.mark.slow
     def test_who_is_not_root_runs_the_server_as_oneself(self, empty: Place) -> None:
         shutil.chown(empty.directory.parent, "nobody", "nogroup")
         assert empty.app(prefix=self.NOBODY).sql("SELECT 1") == 1

@@ -49,10 +49,20 @@ def caller(transactional_db: None) -> dict[str, Any]:
     }
 
 
+bounds: dict[str, Any] = {"deadline": None, "derandomize": True, "suppress_health_check": list(HealthCheck)}
+
+
 @schema.parametrize()
-@settings(max_examples=15, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@settings(max_examples=5, **bounds)
 def test_every_operation_keeps_what_the_document_says(case: "schemathesis.Case[Any]", caller: dict[str, Any]) -> None:
     # Whether sound-looking data is accepted depends on what is in the database.
+    case.call_and_validate(**caller, excluded_checks=[positive_data_acceptance])
+
+
+@pytest.mark.slow
+@schema.parametrize()
+@settings(max_examples=60, **bounds)
+def test_it_keeps_it_with_much_more_data(case: "schemathesis.Case[Any]", caller: dict[str, Any]) -> None:
     case.call_and_validate(**caller, excluded_checks=[positive_data_acceptance])
 
 
