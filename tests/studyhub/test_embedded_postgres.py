@@ -337,6 +337,7 @@ def test_an_interrupted_initdb_is_begun_again(empty: Place) -> None:
     assert not list(empty.directory.glob("data.new.*"))
 
 
+@pytest.mark.slow
 def test_django_makes_its_test_database_on_an_empty_directory_and_the_named_one_is_there_too(
     empty: Place,
 ) -> None:
@@ -409,6 +410,7 @@ if not result:
     wait_until(place.is_quiet)
 
 
+@pytest.mark.slow
 def test_whoever_reads_the_output_of_an_app_does_not_wait_for_the_server(place: Place) -> None:
     app = place.app(grace=60)
     app.sql("SELECT 1")
@@ -431,6 +433,7 @@ def test_two_directories_have_two_servers(place: Place, copy: Place) -> None:
     assert there.sql("SELECT number FROM kept") == 2
 
 
+@pytest.mark.slow
 def test_a_removed_directory_ends_its_server_and_the_app_gets_a_new_one(copy: Place) -> None:
     app = copy.app()
     app.sql("SELECT 1")
@@ -482,6 +485,7 @@ def test_after_kill_9_of_everything_the_next_start_is_fine(place: Place) -> None
     assert place.keeper != keeper
 
 
+@pytest.mark.slow
 def test_after_kill_9_of_a_backend_the_next_connection_waits_for_the_recovery(place: Place) -> None:
     victim, app = place.app(), place.app()
     session = app.session()
@@ -491,6 +495,7 @@ def test_after_kill_9_of_a_backend_the_next_connection_waits_for_the_recovery(pl
     assert place.app().sql("SELECT number FROM kept") == 1
 
 
+@pytest.mark.slow
 def test_after_kill_9_of_the_postmaster_a_start_waits_for_the_last_busy_backend(place: Place) -> None:
     busy, app = place.app(), place.app()
     app.sql("SELECT 1")
@@ -501,6 +506,7 @@ def test_after_kill_9_of_the_postmaster_a_start_waits_for_the_last_busy_backend(
     assert "pre-existing shared memory block" in place.layout.log.read_text()
 
 
+@pytest.mark.slow
 def test_a_pid_file_whose_pid_is_now_another_process_is_ignored(place: Place) -> None:
     app = place.app()
     app.sql("SELECT 1")
@@ -594,6 +600,7 @@ def test_the_programs_may_be_where_a_shell_would_stumble_and_only_root_can_go(pa
         place.clean()
 
 
+@pytest.mark.slow
 def test_an_empty_environment_will_do(place: Place) -> None:
     assert place.app(env={}).sql("SELECT number FROM kept") == 1
 
@@ -649,6 +656,7 @@ class TestOtherUsers:
         os.kill(empty.keeper, signal.SIGKILL)
         assert owner.errors_until_not_in(session) <= 1
 
+    @pytest.mark.slow
     def test_root_can_use_a_copy_that_root_made(self, copy: Place) -> None:
         subprocess.run(["chown", "-R", "root:root", copy.directory], check=True)
         assert copy.app().sql("SELECT number FROM kept") == 1
@@ -737,6 +745,7 @@ result = [args[0], subprocess.run(args, capture_output=True, check=True, text=Tr
     assert place.app().python(code) == [str(wheel.program("psql")), "1\n"]
 
 
+@pytest.mark.slow
 def test_a_psql_of_dbshell_keeps_it_up_as_the_only_user_and_its_exit_code_is_passed_on(place: Place) -> None:
     app = place.app()
     app.sql("SELECT 1")
@@ -750,6 +759,7 @@ def test_a_psql_of_dbshell_keeps_it_up_as_the_only_user_and_its_exit_code_is_pas
     wait_until(place.is_quiet)
 
 
+@pytest.mark.slow
 def test_the_log_is_cut_when_it_is_large(place: Place) -> None:
     app = place.app()
     app.sql("SELECT 1")
