@@ -6,10 +6,15 @@ import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
+from typing import Any
 
 
 class Stopped(BaseException):
     """Raised inside a wait that a signal ended. Not an Exception: nothing on the way may swallow it."""
+
+
+# Between two tries to end a wait.
+AGAIN_SECONDS = 0.5
 
 
 class StopRequest:
@@ -26,6 +31,7 @@ class StopRequest:
         """Take over SIGTERM and SIGINT. Call it in the main thread."""
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._handle)
+        signal.signal(signal.SIGALRM, self._end_wait)
         return self
 
     @contextmanager
@@ -46,5 +52,11 @@ class StopRequest:
             signal.signal(number, signal.SIG_DFL)
             os.kill(os.getpid(), number)
         self.requested = True
+        # A handler runs wherever the program is, in a destructor perhaps, where Python drops what is raised: the alarm
+        # goes on raising until the wait has ended.
+        signal.setitimer(signal.ITIMER_REAL, AGAIN_SECONDS, AGAIN_SECONDS)
+        self._end_wait()
+
+    def _end_wait(self, *_signal: Any) -> None:
         if self._is_waiting:
             raise Stopped

@@ -120,6 +120,8 @@ class Process:
     def wait(self, *, seconds: float = 60) -> int:
         try:
             return self._popen.wait(seconds)
+        except subprocess.TimeoutExpired:
+            raise AssertionError(f"It did not end within {seconds} s:\n{self.output}") from None
         finally:
             self.kill()
 
