@@ -184,7 +184,7 @@ def test_a_reader_ends_with_whoever_asked(tmp_path: Path) -> None:
     )
     (reader,) = wait_until(lambda: readers_of(asking.pid), what="A reader")
     # Between fork and exec it still is a copy of who asked.
-    wait_until(lambda: b"memocards" in Path(f"/proc/{reader}/cmdline").read_bytes(), what="The reader's own program")
+    wait_until(lambda: b"-m\0memocards" in Path(f"/proc/{reader}/cmdline").read_bytes(), what="The reader’s program")
     environment = Path(f"/proc/{reader}/environ").read_bytes()
     assert b"DATABASE_URL" not in environment
     assert b"SECRET_KEY" not in environment
