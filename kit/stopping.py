@@ -44,6 +44,7 @@ class StopRequest:
             yield
         finally:
             self._is_waiting = False
+            signal.setitimer(signal.ITIMER_REAL, 0)
 
     def _handle(self, number: int, _frame: FrameType | None) -> None:
         if self.requested:
@@ -52,10 +53,11 @@ class StopRequest:
             signal.signal(number, signal.SIG_DFL)
             os.kill(os.getpid(), number)
         self.requested = True
-        # A handler runs wherever the program is, in a destructor perhaps, where Python drops what is raised: the alarm
-        # goes on raising until the wait has ended.
-        signal.setitimer(signal.ITIMER_REAL, AGAIN_SECONDS, AGAIN_SECONDS)
-        self._end_wait()
+        if self._is_waiting:
+            # A handler runs wherever the program is, in a destructor perhaps, where Python drops what is raised: the
+            # alarm goes on raising until the wait has ended.
+            signal.setitimer(signal.ITIMER_REAL, AGAIN_SECONDS, AGAIN_SECONDS)
+            raise Stopped
 
     def _end_wait(self, *_signal: Any) -> None:
         if self._is_waiting:
