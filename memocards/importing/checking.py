@@ -12,6 +12,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from memocards.exchange.markup import Markup
+from memocards.importing.answers import Unanswerable, right_choice
 from memocards.importing.conversions import Conversions
 from memocards.importing.formats.decoding import has_surrogates, undecoded
 from memocards.importing.rows import BadRow, CardRow, Item, QuestionRow, Record, RowKind, Skipped
@@ -45,9 +46,9 @@ _LABELS: Final[Mapping[str, Any]] = {
 }
 
 
-def checked(record: Record, kind: RowKind, markup: Markup, conversions: Conversions) -> list[Item]:
-    """The record's row or bad row, and the media that it leaves out."""
-    checking = _Checking(record, markup, conversions)
+def checked(record: Record, kind: RowKind, markup: Markup, conversions: Conversions, answers_from: int) -> list[Item]:
+    """The record's row or bad row, and the media that it leaves out. Raises CountsFromZero."""
+    checking = _Checking(record, markup, conversions, answers_from)
     row = checking.card() if kind is RowKind.CARD else checking.question()
     if checking.problems:
         return [BadRow(record.line, record.place, " ".join(checking.problems))]
@@ -66,8 +67,11 @@ def derived_id(*texts: str) -> str:
 class _Checking:
     """Makes a row of one record, and collects what is wrong with it in `problems`."""
 
-    def __init__(self, record: Record, markup: Markup, conversions: Conversions) -> None:
+    def __init__(self, record: Record, markup: Markup, conversions: Conversions, answers_from: int) -> None:
         self._record, self._values, self._conversions = record, record.values, conversions
+        self._answers_from = answers_from
+        # As the file has them: an answer may be one.
+        self._choice_texts: list[str] = []
         self.problems: list[str] = []
         self.media: list[str] = []
         self._markup = self._own_markup() or markup
@@ -243,6 +247,7 @@ class _Checking:
             self.problems.append(problem % {"count": len(value), "most": _MOST_CHOICES})
             return (), []
         choices = tuple(self._choice(number, text) for number, text in enumerate(value, start=1))
+        self._choice_texts = [str(text) for text in value]
         self._limit(_LABELS["choices"], "".join(choices), TEXT_LIMIT)
         return choices, list(letters[: len(choices)])
 
@@ -269,19 +274,18 @@ class _Checking:
         return [part.strip() for part in parts if part.strip()]
 
     def _answer(self, letters: list[str]) -> int:
-        value = self._values.get("answer")
-        text = (self._plain(value, _LABELS["answer"]) or "").strip().rstrip(".)").upper()
+        value = self._values.get("answer", "")
+        if not isinstance(value, bool | list | tuple) and self._plain(value, _LABELS["answer"]) is None:
+            return 0
         if not letters:
             return 0
-        if text in letters:
-            return letters.index(text) + 1
-        if text.isdecimal() and text.isascii() and len(text) < 3 and 1 <= int(text) <= len(letters):
-            return int(text)
-        self.problems.append(
-            _(
-                "The answer %(answer)r is none of the choices: it is a number from 1 to %(last)d, "
-                "or one of the letters %(letters)s."
+        # What was exported is a number from 1, though a choice may read like one.
+        is_exported = self._exact and str(value).isdecimal()
+        counted_from = 1 if is_exported else self._answers_from
+        try:
+            return right_choice(
+                int(value) if is_exported else value, self._choice_texts, letters, counted_from=counted_from
             )
-            % {"answer": str(value)[:40], "last": len(letters), "letters": ", ".join(letters)}
-        )
-        return 0
+        except Unanswerable as error:
+            self.problems.append(str(error))
+            return 0

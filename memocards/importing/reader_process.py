@@ -73,6 +73,7 @@ def _spool(orders: dict[str, Any], limits: Limits) -> int:
         kind=RowKind(orders["kind"]),
         encoding=orders["encoding"],
         html=orders["html"],
+        answers_from=orders["answers_from"],
         name=orders["name"],
     )
     count = read_so_far = 0

@@ -9,6 +9,7 @@ from typing import BinaryIO, TypeAlias
 from django.utils.translation import gettext as _
 
 from memocards.exchange.markup import Markup
+from memocards.importing.answers import CountsFromZero
 from memocards.importing.checking import checked
 from memocards.importing.conversions import Conversions
 from memocards.importing.formats.format import Format, OpenFile
@@ -30,15 +31,23 @@ class Reading:
     format: Format
     markup: Markup
     encoding: str | None
+    answers_from: int
 
     def __iter__(self) -> Iterator[Item]:
         conversions = Conversions()
         with _opened(self.source, self.name) as stream:
             for item in self.format.records(OpenFile(stream, self.name, self.kind, self.encoding)):
-                if isinstance(item, Record):
-                    yield from checked(item, self.kind, self.markup, conversions)
-                else:
+                if not isinstance(item, Record):
                     yield item
+                    continue
+                try:
+                    yield from checked(item, self.kind, self.markup, conversions, self.answers_from)
+                except CountsFromZero as error:
+                    sentence = _(
+                        "The answer in %(place)s is 0, so this file counts its choices from 0. Import it so: with "
+                        "--answers-from 0, or with “Choices are counted from” on the page."
+                    )
+                    raise UnreadableFile(self.name, sentence % {"place": item.place}) from error
 
 
 def read(
@@ -48,21 +57,23 @@ def read(
     kind: RowKind = RowKind.CARD,
     encoding: str | None = None,
     html: bool = False,
+    answers_from: int = 1,
     name: str | None = None,
 ) -> Reading:
     """The file's rows, bad rows and what is skipped, in the file's order.
 
     `source` is a path, or a binary file that can seek and stays open while it is read. Without a format, content
     decides and then the extension. `encoding` is for texts without a byte order mark (UTF-8). Texts are Markdown,
-    Anki's are HTML; `html` says that the others are HTML too, and a row's own `markup` goes before all that. Raises
-    UnreadableFile, also while it is iterated.
+    Anki's are HTML; `html` says that the others are HTML too, and a row's own `markup` goes before all that.
+    `answers_from` is the number of the first choice, 0 or 1, where an answer is a number. Raises UnreadableFile, also
+    while it is iterated: an answer 0 where the first choice is 1 speaks of the whole file.
     """
     name = printable(name or _name_of(source))
     with _opened(source, name) as stream:
         chosen = format_named(format) if format else recognise(stream, name, encoding=encoding)
     if kind not in chosen.kinds:
         raise UnreadableFile(name, str(chosen.wrong_kind))
-    return Reading(source, name, kind, chosen, Markup.HTML if html else chosen.markup, encoding)
+    return Reading(source, name, kind, chosen, Markup.HTML if html else chosen.markup, encoding, answers_from)
 
 
 def _name_of(source: Source) -> str:

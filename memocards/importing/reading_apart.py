@@ -44,6 +44,7 @@ def read_apart(
     format: str | None = None,
     encoding: str | None = None,
     html: bool = False,
+    answers_from: int = 1,
     on_read: Callable[[int], None] = lambda rows: None,
 ) -> Spool:
     """The file's rows, bad rows and what is skipped, as read() gives them; they are written to the file `spool`.
@@ -59,6 +60,7 @@ def read_apart(
         "format": format or None,
         "encoding": encoding,
         "html": html,
+        "answers_from": answers_from,
         "name": printable(name),
         "language": get_language() or settings.LANGUAGE_CODE,
         "locale": str(settings.LOCALE_PATHS[0]),

@@ -71,6 +71,10 @@ class ImportCommand(BaseCommand):
         parser.add_argument(
             "--html", action="store_true", help="the texts are HTML (default: Markdown; Anki's are HTML)"
         )
+        if self.kind is RowKind.QUESTION:
+            parser.add_argument(
+                "--answers-from", type=int, choices=[0, 1], default=1, help="the number of the first choice (1)"
+            )
         parser.add_argument("--author", metavar="USERNAME", help="whose rows the new ones are")
         parser.add_argument("--skip-bad", action="store_true", help="import the good rows where others are bad")
         parser.add_argument("--dry-run", action="store_true", help="say what would change, and change nothing")
@@ -118,6 +122,7 @@ class ImportCommand(BaseCommand):
                 format=options["format"],
                 encoding=options["encoding"],
                 html=options["html"],
+                answers_from=options.get("answers_from", 1),
                 on_read=advance,
             )
 

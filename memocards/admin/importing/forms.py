@@ -59,6 +59,8 @@ class Plan:
     user_id: int
     username: str
     language: str
+    # The number of the first choice, where an answer is a number.
+    answers_from: int = 1
 
     @property
     def command(self) -> str:
@@ -69,12 +71,13 @@ class Plan:
         words += ["--format", self.format] if self.format else []
         words += ["--encoding", self.encoding] if self.encoding != ENCODINGS[0][0] else []
         words += ["--html"] if self.html else []
+        words += ["--answers-from", "0"] if self.answers_from == 0 else []
         return shlex.join([*words, "--author", self.username])
 
     @property
     def choices(self) -> dict[str, Any]:
         """The fields of the form as they were filled in, but for the file."""
-        names = ("format", "encoding", "html", "create_topics")
+        names = ("format", "encoding", "html", "answers_from", "create_topics")
         return {"topic": self.topic_id, **{name: getattr(self, name) for name in names}}
 
 
@@ -95,6 +98,12 @@ class FileForm(forms.Form):
     html = forms.BooleanField(
         label=_("Texts are HTML"), required=False, help_text=_("Else they are Markdown. Anki’s are HTML anyway.")
     )
+    answers_from = forms.ChoiceField(
+        label=_("Choices are counted from"),
+        choices=[(1, "1"), (0, "0")],
+        required=False,
+        help_text=_("Where an answer is a number. Letters and texts are read anyway."),
+    )
 
     def __init__(self, *args: Any, kind: RowKind, user: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -107,6 +116,8 @@ class FileForm(forms.Form):
         file.widget.attrs = {"accept": ",".join(extension for format in formats for extension in format.extensions)}
         if not user.has_perm("memocards.add_topic"):
             del self.fields["create_topics"]
+        if kind is not RowKind.QUESTION:
+            del self.fields["answers_from"]
 
     @property
     def plan(self) -> Plan:
@@ -123,6 +134,7 @@ class FileForm(forms.Form):
             user_id=self._user.pk,
             username=self._user.get_username(),
             language=get_language() or "en",
+            answers_from=int(values.get("answers_from") or 1),
         )
 
     def clean(self) -> dict[str, Any]:

@@ -123,6 +123,7 @@ def _read(upload: Upload) -> Spool:
         format=plan.format or None,
         encoding=plan.encoding,
         html=plan.html,
+        answers_from=plan.answers_from,
         on_read=upload.note_rows_read,
     )
     return upload.keep_rows(spool)

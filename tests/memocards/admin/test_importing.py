@@ -329,6 +329,18 @@ def test_more_rows_than_a_page_may_take_name_the_command(office: Client, asia: T
     assert "10000 rows are new." in text_of(choose(office, allowed, topic=asia.pk))
 
 
+def test_a_file_that_counts_from_nought_is_said_to_do_so_on_the_page(
+    office: Client, asia: Topic, tmp_path: Path
+) -> None:
+    path = write(tmp_path / "a.csv", "question,a,b,answer\none,p,q,1\ntwo,p,q,0\n")
+    page = choose(office, path, at=QUESTIONS, topic=asia.pk)
+    assert "The answer in line 3 is 0, so this file counts its choices from 0." in text_of(page)
+    page = choose(office, path, at=QUESTIONS, topic=asia.pk, answers_from="0")
+    assert "2 rows are new." in text_of(page)
+    say_yes(office, page, at=QUESTIONS)
+    assert dict(Question.objects.values_list("stem", "answer")) == {"one": 2, "two": 1}
+
+
 def test_a_larger_file_is_not_even_read(
     office: Client, asia: Topic, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, data_dir: Path
 ) -> None:

@@ -106,6 +106,16 @@ def test_questions_with_their_author(tmp_path: Path) -> None:
     assert error == "There is no user 'nobody'."
 
 
+def test_a_file_that_counts_from_nought_is_never_half_imported(tmp_path: Path) -> None:
+    TopicFactory.create(name="Asia")
+    path = write(tmp_path / "a.csv", "question,a,b,answer\none,p,q,1\ntwo,p,q,0\n")
+    refusal, _listed = refused("import_questions", path, "--topic", "Asia", "--skip-bad")
+    assert "The answer in line 3 is 0, so this file counts its choices from 0." in refusal
+    assert not Question.objects.exists()
+    run("import_questions", path, "--topic", "Asia", "--answers-from", "0")
+    assert dict(Question.objects.values_list("stem", "answer")) == {"one": 2, "two": 1}
+
+
 def test_encoding_format_and_markup_can_be_named(tmp_path: Path) -> None:
     TopicFactory.create(name="Asia")
     path = write(tmp_path / "a.dat", "front\tback\n<b>서울</b>\t수도\n".encode("cp949"))

@@ -175,18 +175,15 @@ def test_a_bad_card(tmp_path: Path, values: dict[str, Any], reason: str) -> None
         ({"choices": 7}, "The choices are neither a list of texts nor an object of letters and texts."),
         ({"choices": ["a", " "]}, "Choice 2 is empty."),
         ({"choices": ["a", []]}, "The choice 2 is not a text."),
-        (
-            {"answer": "C"},
-            "The answer 'C' is none of the choices: it is a number from 1 to 2, or one of the letters A, B.",
+        *(
+            (
+                {"answer": answer},
+                f"The answer '{answer}' is none of the choices: it is the text of one, a number from 1 to 2, or one of "
+                "the letters A, B.",
+            )
+            for answer in ("C", 3, "Maybe", "")
         ),
-        (
-            {"answer": 0},
-            "The answer '0' is none of the choices: it is a number from 1 to 2, or one of the letters A, B.",
-        ),
-        (
-            {"answer": "Yes"},
-            "The answer 'Yes' is none of the choices: it is a number from 1 to 2, or one of the letters A, B.",
-        ),
+        ({"answer": ["A", "B"]}, "This row names 2 right answers (A, B); a question has one here."),
         (
             {"choices": ["x" * 10_000, "y" * 10_001]},
             "The list of choices has 20,001 characters; at most 20,000 are possible.",
